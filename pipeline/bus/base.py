@@ -1,0 +1,55 @@
+"""The contract every bus keeps, in words.
+
+- A topic carries values of one type; a record has a key (the camera_id) and an offset in its partition.
+- Records of one key stay in the order they were sent. Between keys there is no order.
+- A consumer of a group gets every record at least once: what was polled but not committed is delivered again to
+  whoever takes the partition over.
+- ``send`` of a full bus waits (back-pressure); ``try_send`` says False instead. Nothing is ever dropped by the bus.
+- ``close`` of a producer lets consumers drain what was sent; then ``poll`` says the topic is ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Generic[T]):
+    """A value in the log, and where it lies."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: str
+    value: T
+
+
+class Producer(Protocol[T]):
+    """Sends to one topic."""
+
+    def send(self, key: str, value: T) -> None:
+        """Append; wait while the bus is full. Raises BusError when the bus is closed."""
+
+    def try_send(self, key: str, value: T) -> bool:
+        """Append if there is room for this key; say whether it was."""
+
+    def close(self) -> None:
+        """No more will be sent by this producer."""
+
+
+class Consumer(Protocol[T]):
+    """Reads one topic."""
+
+    def poll(self, timeout_s: float, max_records: int = 1) -> Sequence[Record[T]]:
+        """Up to ``max_records`` records, fair over the keys; empty when none came within ``timeout_s``."""
+
+    def commit(self, records: Sequence[Record[T]]) -> None:
+        """These are done and need not be delivered again."""
+
+    @property
+    def ended(self) -> bool:
+        """Every producer is closed and everything was polled."""

@@ -1,0 +1,90 @@
+"""The frame ledger: where every captured frame went.
+
+    captured = analysed + sampled_out + sum(dropped) + in_flight
+
+``in_flight`` is counted on its own (up when a frame is captured, down when its fate is known and it leaves a
+stage), so that the equation can fail if a stage loses a frame or tells two fates for one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+DropCause = Literal["stale", "backpressure", "superseded_epoch", "spool_full", "shutdown", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLine:
+    """One camera's account, in frames."""
+
+    captured: int
+    analysed: int
+    sampled_out: int
+    dropped: dict[str, int]
+    in_flight: int
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every captured frame is accounted for."""
+        return self.captured == self.analysed + self.sampled_out + sum(self.dropped.values()) + self.in_flight
+
+
+@dataclass(slots=True)
+class _Account:
+    captured: int = 0
+    analysed: int = 0
+    sampled_out: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    queued: int = 0
+
+
+class FrameLedger:
+    """Thread-safe accounts of all cameras."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._accounts: dict[str, _Account] = {}
+
+    def open(self, camera_id: str) -> None:
+        """Begin an account, so that a camera that never delivered is listed with zeros."""
+        with self._lock:
+            self._accounts.setdefault(camera_id, _Account())
+
+    def captured_and_sampled_out(self, camera_id: str, frames: int = 1) -> None:
+        """Frames came from the decoder and are not to be analysed."""
+        with self._lock:
+            account = self._accounts.setdefault(camera_id, _Account())
+            account.captured += frames
+            account.sampled_out += frames
+
+    def captured(self, camera_id: str, frames: int = 1) -> None:
+        """Frames came from the decoder and go on to be analysed: in flight from here."""
+        with self._lock:
+            account = self._accounts.setdefault(camera_id, _Account())
+            account.captured += frames
+            account.queued += frames
+
+    def analysed(self, camera_id: str, frames: int) -> None:
+        """Frames went through the analytics."""
+        with self._lock:
+            account = self._accounts[camera_id]
+            account.analysed += frames
+            account.queued -= frames
+
+    def dropped(self, camera_id: str, frames: int, cause: DropCause) -> None:
+        """Frames were given up, for a named cause."""
+        with self._lock:
+            account = self._accounts[camera_id]
+            account.dropped[cause] += frames
+            account.queued -= frames
+
+    def lines(self) -> dict[str, LedgerLine]:
+        """All accounts at one instant, by camera_id."""
+        with self._lock:
+            return {
+                camera_id: LedgerLine(a.captured, a.analysed, a.sampled_out, dict(a.dropped), a.queued)
+                for camera_id, a in sorted(self._accounts.items())
+            }

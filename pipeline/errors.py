@@ -1,0 +1,95 @@
+"""Every error Passerby raises on purpose.
+
+    PasserbyError                what the command line prints as one line
+    ├── UsageError               a wrong call: bad option, missing file            exit 2
+    ├── ConfigError              passerby.yaml is wrong (file, line, mend)         exit 2
+    ├── ModelError               a model or its manifest cannot be used            exit 2
+    ├── SourceError              a camera or file cannot be read                   exit 3
+    │   ├── SourceUnavailable    refused, timed out, vanished; a retry may help    (retriable)
+    │   ├── SourceDenied         password asked for or wrong                       (retriable, slowly)
+    │   └── SourceUnreadable     no video in it, broken; a retry is useless
+    ├── BusError                 the log between the stages failed
+    │   ├── RecordTooLarge       a record over the topic's limit
+    │   └── RecordMalformed      bytes that are not what the topic carries
+    └── OutputError              results cannot be written                         exit 4
+
+``retriable`` says whether trying the same thing again can help; ``exit_code`` is what the command line ends with.
+"""
+
+from __future__ import annotations
+
+
+class PasserbyError(Exception):
+    """Base of all errors raised on purpose; ``str(error)`` is one line fit for a person.
+
+    ``mend`` (may be empty) says what to do about it.
+    """
+
+    retriable: bool = False
+    exit_code: int = 1
+
+    def __init__(self, message: str, *, mend: str = "") -> None:
+        super().__init__(message)
+        self.mend = mend
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text} ({self.mend})" if self.mend else text
+
+
+class UsageError(PasserbyError):
+    """The command was called in a way that cannot work."""
+
+    exit_code = 2
+
+
+class ConfigError(PasserbyError):
+    """The configuration is wrong; the message names file, line, key and the mend."""
+
+    exit_code = 2
+
+
+class ModelError(PasserbyError):
+    """A model file or its manifest cannot be used."""
+
+    exit_code = 2
+
+
+class SourceError(PasserbyError):
+    """A source of frames cannot be read."""
+
+    exit_code = 3
+
+
+class SourceUnavailable(SourceError):
+    """Refused, timed out or vanished: a later attempt may succeed."""
+
+    retriable = True
+
+
+class SourceDenied(SourceError):
+    """Asks for a password, or refuses the one given; retried slowly, since somebody may mend it."""
+
+    retriable = True
+
+
+class SourceUnreadable(SourceError):
+    """There is no video to read in it: another attempt gives the same."""
+
+
+class BusError(PasserbyError):
+    """The log between the stages failed."""
+
+
+class RecordTooLarge(BusError):
+    """A record is larger than its topic takes."""
+
+
+class RecordMalformed(BusError):
+    """The bytes of a record are not what its topic carries."""
+
+
+class OutputError(PasserbyError):
+    """Results cannot be written where they were asked for."""
+
+    exit_code = 4

@@ -1,0 +1,1 @@
+"""Models: manifest, preprocessing, network, decoding of its outputs, batching over cameras."""

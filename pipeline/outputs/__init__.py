@@ -1,0 +1,1 @@
+"""Where results go for people and programs: JSON Lines, video, terminal, report."""

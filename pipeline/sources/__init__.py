@@ -1,0 +1,1 @@
+"""Frames come in here: decode, sample, mask, scale. One door to PyAV (video)."""
