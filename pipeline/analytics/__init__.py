@@ -1,1 +1,1 @@
-"""Boxes to tracks to events: pure and deterministic, no clock and no I/O."""
+"""From boxes to counts: tracker, lines, zones, count windows. Pure: no clock, no I/O."""
