@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +29,13 @@ class Record(Generic[T]):
     value: T
 
 
-class Producer(Protocol[T]):
+class Producer(Protocol[T_contra]):
     """Sends to one topic."""
 
-    def send(self, key: str, value: T) -> None:
+    def send(self, key: str, value: T_contra) -> None:
         """Append; wait while the bus is full. Raises BusError when the bus is closed."""
 
-    def try_send(self, key: str, value: T) -> bool:
+    def try_send(self, key: str, value: T_contra) -> bool:
         """Append if there is room for this key; say whether it was."""
 
     def close(self) -> None:

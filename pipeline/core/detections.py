@@ -30,6 +30,4 @@ class Detections:
     @staticmethod
     def none(classes: tuple[str, ...]) -> Detections:
         """No detection."""
-        return Detections(
-            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), classes
-        )
+        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), classes)
