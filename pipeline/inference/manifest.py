@@ -4,8 +4,8 @@
 
 Families (what the outputs hold, for B pictures):
 
-    passerby      ``boxes`` B x A x 4 float xyxy in input pixels, ``scores`` B x A x C probabilities; decoded in the graph,
-                  uint8 NHWC RGB 0..255 in, letterbox
+    passerby      ``boxes`` B x A x 4 float xyxy in input pixels, ``scores`` B x A x C probabilities: decoded in the
+                  graph, which takes uint8 NHWC RGB 0..255, letterboxed
     boxes_scores  the same outputs from somebody else's network (``options.box_units`` says pixels or 0..1)
     yolox         ``output`` B x A x (5 + C): cell offsets, log sizes, objectness, classes (Ge et al. 2021, "YOLOX")
     gfl           ``cls`` and ``reg``, one tensor a level: B x A_l x C and B x A_l x 4*bins (Li et al. 2020,
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import ModelError
 
@@ -78,9 +78,10 @@ class InputShape(_Strict):
 
 
 class ModelInput(_Strict):
-    """What the network is fed. ``pad`` is the value, before scaling, of the pixels a letterbox adds to the right and below.
+    """What the network is fed.
 
-    color: the order of the channels. scale: 0-255 as they are; 0-1 divided by 255; imagenet (x - mean) / std per channel.
+    color: the order of the channels. scale: 0-255 as they are; 0-1 divided by 255; imagenet (x - mean) / std a channel.
+    pad: the value, before scaling, of the pixels that a letterbox adds to the right and below.
     shapes: in the order of preference; one set of weights serves all of them.
     """
 
@@ -138,12 +139,17 @@ class Options(_Strict):
     transposed: bool | None = None
 
 
+def _as_text(value: object) -> object:
+    """``version: 1`` or ``1.2`` in YAML is a number; nobody means one."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 class Manifest(_Strict):
     """Everything about a model but its weights. ``sha256`` and ``file`` tie it to them."""
 
     schema_version: Literal[1] = Field(1, alias="schema")
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    version: Annotated[str, Field(min_length=1, max_length=64)]
+    version: Annotated[str, BeforeValidator(_as_text), Field(min_length=1, max_length=64)]
     task: Literal["detection"] = "detection"
     family: Family
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = MODEL_NAME
@@ -160,9 +166,10 @@ class Manifest(_Strict):
     def _outputs_of_the_family(self) -> Manifest:
         roles = ROLES[self.family]
         if set(self.outputs) != set(roles):
-            raise ValueError(f"outputs of family {self.family} are {', '.join(roles)}, not {', '.join(self.outputs) or 'none'}")
-        for role, told in self.outputs.items():
-            if (role in _LISTS) != isinstance(told, list):
+            told = ", ".join(self.outputs) or "none"
+            raise ValueError(f"outputs of family {self.family} are {', '.join(roles)}, not {told}")
+        for role, names in self.outputs.items():
+            if (role in _LISTS) != isinstance(names, list):
                 raise ValueError(f"outputs.{role} is {'a list of names' if role in _LISTS else 'one name'}")
         if self.family == "gfl" and len(self.outputs["cls"]) != len(self.outputs["reg"]):
             raise ValueError("outputs.cls and outputs.reg list one tensor a level each: their lengths differ")
@@ -194,11 +201,12 @@ def read_manifest(path: Path) -> Manifest:
     if not isinstance(told, dict):
         raise ModelError(f"{path}: a manifest is a mapping of keys, this is {type(told).__name__}")
     if told.get("schema", 1) != 1:
-        raise ModelError(f"{path}: schema: {told['schema']!r} is not known", mend="this version of Passerby reads schema 1")
+        raise ModelError(f"{path}: schema: {told['schema']!r} is not known", mend="this version reads schema 1")
     try:
         return Manifest.model_validate(told)
     except ValidationError as error:
-        raise ModelError(*_said(path, error)[:1], mend=_said(path, error)[1]) from None
+        message, mend = _said(path, error)
+        raise ModelError(message, mend=mend) from None
 
 
 def manifest_yaml(manifest: Manifest) -> str:
@@ -219,21 +227,24 @@ def write_manifest(manifest: Manifest, folder: Path) -> Path:
 
 
 def _said(path: Path, error: ValidationError) -> tuple[str, str]:
-    """The first complaint as one line, and its mend."""
-    first = error.errors()[0]
+    """One complaint as a line, and its mend. A mistyped key comes first: it is why another one is missing."""
+    told = error.errors()
+    first = next((one for one in told if one["type"] == "extra_forbidden"), told[0])
     steps = [str(step) for step in first["loc"] if not _is_branch(str(step))]
-    key = ".".join(steps) or "manifest"
-    more = len(error.errors()) - 1
-    also = f" (and {more} more)" if more else ""
+    key = ".".join(steps)
+    also = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+    where = f"{path}: {key}" if key else str(path)
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(steps[-1], _keys_beside(first["loc"]), n=1, cutoff=0.5)
-        mend = f"did you mean {near[0]}?" if near else f"known here: {', '.join(_keys_beside(first['loc']))}"
-        return f"{path}: {key}: unknown key{also}", mend
+        beside = _keys_beside(first["loc"])
+        near = difflib.get_close_matches(steps[-1], beside, n=1, cutoff=0.5)
+        mend = f"did you mean {near[0]}?" if near else f"known here: {', '.join(beside)}"
+        return f"{where}: unknown key{also}", mend
     if first["type"] == "missing":
-        return f"{path}: {key}: is missing{also}", ""
+        return f"{where}: is missing{also}", ""
     message = re.sub(r"^Value error, ", "", first["msg"])
-    got = "" if isinstance(first["input"], dict | list) else f", not {first['input']!r}"
-    return f"{path}: {key}: {message}{got}{also}", ""
+    if first["type"] == "value_error" or isinstance(first["input"], dict | list):
+        return f"{where}: {message}{also}", ""
+    return f"{where}: {message}, not {first['input']!r}{also}", ""
 
 
 def _is_branch(step: str) -> bool:

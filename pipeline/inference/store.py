@@ -10,11 +10,21 @@ A model is a folder holding ``model.onnx`` and ``manifest.yaml``. ``model: NAME`
 
 from __future__ import annotations
 
+import difflib
+import hashlib
+import os
+import shutil
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.inference.manifest import Manifest
+from pipeline.errors import ModelError
+from pipeline.inference.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, read_manifest, write_manifest
+from pipeline.inference.onnx_file import check_stands_alone, read_model_file
+
+SHIPPED = Path(__file__).resolve().parents[1] / "models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +39,46 @@ class Model:
     def name(self) -> str:
         return self.manifest.name
 
+    def read(self) -> bytes:
+        """The bytes of the network, verified against the manifest. Raises ModelError."""
+        data = read_model_file(self.path)
+        told = hashlib.sha256(data).hexdigest()
+        if told != self.manifest.sha256:
+            check_stands_alone(data, self.path)  # says so if the file is merely cut short
+            raise ModelError(
+                f"{self.path}: its sha256 is {told[:12]}…, the manifest says {self.manifest.sha256[:12]}…",
+                mend="the file was changed after it was added: add it again with `passerby models add`",
+            )
+        check_stands_alone(data, self.path)
+        return data
+
+
+def promoted_folder() -> Path:
+    """Where promoted models lie: ``$PASSERBY_MODELS``, or ``passerby/models`` in the user's data folder."""
+    told = os.environ.get("PASSERBY_MODELS")
+    if told:
+        return Path(told).expanduser()
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "passerby" / "models"
+
 
 def default_search() -> tuple[Path, ...]:
     """The folders a name is looked for in, first to last."""
-    raise NotImplementedError
+    return (Path("models"), promoted_folder(), SHIPPED)
+
+
+def find_model(name_or_folder: str | Path, search: Sequence[Path] | None = None) -> Path:
+    """The folder of a model, unchecked. Raises ModelError, for an unknown name with what there is."""
+    told = Path(name_or_folder).expanduser()
+    if told.is_dir():
+        here = _as_model_folder(told)
+        if here is not None:
+            return here
+    places = tuple(search) if search is not None else default_search()
+    for place in places:
+        if len(told.parts) == 1 and (place / told / MANIFEST_NAME).is_file():
+            return place / told
+    raise _unknown(told, places)
 
 
 def load_model(name_or_folder: str | Path, search: Sequence[Path] | None = None) -> Model:
@@ -41,4 +87,108 @@ def load_model(name_or_folder: str | Path, search: Sequence[Path] | None = None)
     search: folders to look a name up in (default: ``default_search()``).
     Raises ModelError saying what is wrong and, for an unknown name, what there is.
     """
-    raise NotImplementedError
+    folder = find_model(name_or_folder, search)
+    manifest = read_manifest(folder / MANIFEST_NAME)
+    model = Model(manifest, folder, folder / manifest.file)
+    model.read()
+    return model
+
+
+def list_models(search: Sequence[Path] | None = None) -> list[Path]:
+    """The folders of all models that can be found by name; one that another hides is left out."""
+    found: dict[str, Path] = {}
+    for place in search if search is not None else default_search():
+        for folder in _model_folders(place):
+            found.setdefault(folder.name, folder)
+    return [found[name] for name in sorted(found)]
+
+
+def keep_model(data: bytes, manifest: Manifest, card: str | None, folder: Path) -> Model:
+    """Write a model's folder, whole or not at all; one of that name is replaced.
+
+    Raises ModelError when it cannot be written, or when ``folder`` holds something that is not a model.
+    """
+    if folder.exists() and not (folder / MANIFEST_NAME).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelError(f"{folder}: is there and is not a model's folder", mend="choose another --name or --to")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    try:
+        partial.chmod(0o755)
+        (partial / manifest.file).write_bytes(data)
+        if card is not None and manifest.card is not None:
+            (partial / manifest.card).write_text(card, encoding="utf-8")
+        write_manifest(manifest, partial)
+        _swap(partial, folder)
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Model(manifest, folder, folder / manifest.file)
+
+
+def promote_model(model: Model, place: Path | None = None) -> Model:
+    """Copy a checked model to where ``model: NAME`` finds it from any folder, whole or not at all."""
+    data = model.read()
+    card = None
+    if model.manifest.card is not None:
+        with suppress(OSError):
+            card = (model.folder / model.manifest.card).read_text(encoding="utf-8")
+    return keep_model(data, model.manifest, card, (place or promoted_folder()) / model.name)
+
+
+def _swap(partial: Path, folder: Path) -> None:
+    """Put ``partial`` in the place of ``folder``. A reader finds the old model or the new one, never a mixture."""
+    old = None
+    if folder.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+        folder.rename(old / "model")
+    try:
+        partial.rename(folder)
+    except OSError:
+        if old is not None:
+            (old / "model").rename(folder)
+        raise
+    finally:
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _as_model_folder(told: Path) -> Path | None:
+    """``told`` if it is a model's folder, or the only model's folder in it, or None."""
+    if (told / MANIFEST_NAME).is_file():
+        return told
+    inside = _model_folders(told)
+    if len(inside) > 1:
+        names = ", ".join(str(folder) for folder in inside)
+        raise ModelError(f"{told}: holds {len(inside)} models", mend=f"name one of {names}")
+    if inside:
+        return inside[0]
+    if (told / MODEL_NAME).is_file():
+        raise ModelError(
+            f"{told}: holds {MODEL_NAME} without {MANIFEST_NAME}",
+            mend=f"passerby models add {told / MODEL_NAME} --family … --name {told.name}",
+        )
+    return None
+
+
+def _model_folders(place: Path) -> list[Path]:
+    try:
+        inside = [each for each in place.iterdir() if not each.name.startswith(".")]
+        return sorted(each for each in inside if (each / MANIFEST_NAME).is_file())
+    except OSError:
+        return []
+
+
+def _unknown(told: Path, places: Sequence[Path]) -> ModelError:
+    if told.suffix == ".onnx":
+        return ModelError(
+            f"{told}: is a bare ONNX file: what it wants and means is not known",
+            mend=f"passerby models add {told} --family … --name {told.stem}",
+        )
+    names = [folder.name for folder in list_models(places)]
+    near = difflib.get_close_matches(told.name, names, n=1)
+    there = f"there are {', '.join(names)}" if names else "there is none yet: passerby models add"
+    return ModelError(f"there is no model {str(told)!r}", mend=f"did you mean {near[0]}?" if near else there)
