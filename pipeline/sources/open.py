@@ -7,6 +7,8 @@ import threading
 from pipeline.core.ledger import FrameLedger
 from pipeline.sources.base import Clock, PictureSize, Stream, StreamSettings
 
+__all__ = ["Stream", "open_stream"]
+
 
 def open_stream(
     settings: StreamSettings,
