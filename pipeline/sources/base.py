@@ -34,7 +34,7 @@ PictureSize = Callable[[int, int], tuple[int, int]]
 class Clock(Protocol):
     """Time, passed in so that tests own it."""
 
-    def now_us(self) -> int:
+    def utc_us(self) -> int:
         """UTC in microseconds since 1970; may step when the machine's clock is set."""
 
     def monotonic_s(self) -> float:
@@ -44,7 +44,7 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks."""
 
-    def now_us(self) -> int:
+    def utc_us(self) -> int:
         """UTC in microseconds since 1970."""
         return time.time_ns() // 1000
 
@@ -133,17 +133,6 @@ StreamItem = EpochStarted | SampledFrame | StatusChanged
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a source with an end is read, in seconds of stream time; both None for a live source.
-
-    ``duration_s`` is what the container declares (for a folder: the sum), None if it does not say.
-    """
-
-    duration_s: float | None = None
-    position_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class StreamHealth:
     """What went wrong on the way and was handled, in frames, packets or times since the start.
 
@@ -160,7 +149,7 @@ class StreamHealth:
 
 
 class Stream(Iterator[StreamItem], Protocol):
-    """One camera's items in order; ``next`` waits for the next one.
+    """One camera's items in order; ``next`` waits for the next one. The properties may be asked by any thread.
 
     Raises SourceUnreadable (or, for a file over the network, SourceUnavailable or SourceDenied) after its
     ``StatusChanged("down", reason)`` where another attempt is useless. Close it when leaving early: a ``with``
@@ -168,8 +157,16 @@ class Stream(Iterator[StreamItem], Protocol):
     """
 
     @property
-    def progress(self) -> Progress:
-        """How far it is read; any thread may ask."""
+    def is_finite(self) -> bool:
+        """Whether it has an end; over HTTP this may become known only when it is open."""
+
+    @property
+    def duration_s(self) -> float | None:
+        """What the container declares (for a folder: the sum); None if it does not say, or for a live source."""
+
+    @property
+    def position_s(self) -> float:
+        """Seconds of stream time read since the first frame."""
 
     @property
     def health(self) -> StreamHealth:
