@@ -246,7 +246,7 @@ class AnnotatedVideo:
             raise ValueError("it is closed already")
         self._folder.mkdir(parents=True, exist_ok=True)
         # A camera's name is the user's: it must not become a path.
-        path = self._folder / f"{urllib.parse.quote(camera_id, safe=' ').replace('.', '%2E')}.mp4"
+        path = self._folder / f"{urllib.parse.quote(camera_id, safe=' ')}.mp4"
         height, width = picture.shape[:2]
         self._writers[camera_id] = VideoWriter(path, width, height, self._fps), at_us, (height, width)
         self._paths[camera_id] = path

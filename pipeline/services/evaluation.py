@@ -93,12 +93,13 @@ class ZoneTruth:
 
 @dataclass(frozen=True, slots=True)
 class VideoTruth:
-    """What happens in one clip. file: as the truth names it."""
+    """What happens in one clip. file: as the truth names it. start_us: UTC of its first frame, if the truth says."""
 
     file: str
     camera_id: str
     lines: tuple[LineTruth, ...] = ()
     zones: tuple[ZoneTruth, ...] = ()
+    start_us: int | None = None
 
 
 @dataclass(slots=True)
