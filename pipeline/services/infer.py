@@ -54,7 +54,7 @@ class InferWorker:
     def __init__(
         self,
         consumer: Consumer[FrameWindow],
-        detector: FrameDetector,
+        detector_of: Callable[[str], FrameDetector],
         analytics_of: Callable[[str], CameraAnalytics],
         sink: ResultSink,
         ledger: FrameLedger,
@@ -62,7 +62,7 @@ class InferWorker:
         max_in_flight: int = 4,
     ) -> None:
         self._consumer = consumer
-        self._detector = detector
+        self._detector_of = detector_of
         self._analytics_of = analytics_of
         self._sink = sink
         self._ledger = ledger
@@ -99,10 +99,8 @@ class InferWorker:
             self._consumer.commit([record])
             return
         self._epochs[window.camera_id] = window.epoch
-        submit = self._detector.submit
-        self._jobs.append(
-            _Job(record, [submit(frame.picture, window.width, window.height) for frame in window.frames])
-        )
+        submit = self._detector_of(window.camera_id).submit
+        self._jobs.append(_Job(record, [submit(frame.picture, window.width, window.height) for frame in window.frames]))
 
     def _finish(self, job: _Job) -> None:
         window = job.record.value

@@ -1,8 +1,8 @@
 """Ingest: one thread a camera turns its stream into windows and sends them to the bus.
 
-    1. take the next item of the stream (decoded, sampled, masked, scaled by the source)
-    2. fill a window; when it closes, send it; the bus may make us wait (back-pressure)
-    3. a change of status closes the window and travels behind it, in order
+1. take the next item of the stream (decoded, sampled, masked, scaled by the source)
+2. fill a window; when it closes, send it; the bus may make us wait (back-pressure)
+3. a change of status closes the window and travels behind it, in order
 """
 
 from __future__ import annotations

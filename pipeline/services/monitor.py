@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 from pipeline.analytics.camera import Observation
 from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.ledger import FrameLedger
+from pipeline.outputs.annotated import Totals
 from pipeline.outputs.terminal import CameraView
 
 _SPAN_S = 5.0  # the rate shown is that of the last few seconds
@@ -27,7 +29,7 @@ class _Camera:
     state: str = "starting"
     people: int = 0
     vehicles: int = 0
-    totals: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    totals: Totals = field(default_factory=dict)
     last_at_us: int | None = None
     live: bool = False
     seen: int = 0
@@ -67,7 +69,7 @@ class RunMonitor:
                 camera.state = "up"
                 camera.people = observation.occupancy.get("person", 0)
                 camera.vehicles = observation.occupancy.get("vehicle", 0)
-                camera.totals = observation.totals
+                camera.totals = cast(Totals, observation.totals)
                 camera.last_at_us = frame.captured_at_us
                 camera.live = window.time_source != "pts"
                 camera.seen += 1

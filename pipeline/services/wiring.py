@@ -1,0 +1,138 @@
+"""The one place that names concrete classes: from a configuration to the parts of a run. Starts no thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, replace
+
+from pipeline.analytics.camera import CameraAnalytics
+from pipeline.bus.images import Encoding
+from pipeline.config import CameraConfig, Config, config_sha256
+from pipeline.core.ledger import FrameLedger
+from pipeline.inference.detector import Detector
+from pipeline.inference.store import Model, load_model
+from pipeline.services.ingest import WindowSettings
+from pipeline.sources.base import Clock, Preview, StreamSettings
+from pipeline.sources.open import Stream, open_stream
+
+
+@dataclass(frozen=True, slots=True)
+class CameraParts:
+    """What one camera's run is made of."""
+
+    config: CameraConfig
+    detector: Detector
+    settings: StreamSettings
+    windows: WindowSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RunParts:
+    """All cameras, and the models they use by name or folder as configured."""
+
+    cameras: dict[str, CameraParts]
+    models: dict[str, Model]
+    detectors: dict[str, Detector]
+    threads: int
+
+
+def build(config: Config, *, preview: Preview = "first") -> RunParts:
+    """Load the models and settle every camera. Raises ModelError, ConfigError.
+
+    preview: which frames also come at a size for people ("none", "first", "all").
+    """
+    threads = config.inference.threads or os.cpu_count() or 1
+    models: dict[str, Model] = {}
+    detectors: dict[str, Detector] = {}
+    cameras: dict[str, CameraParts] = {}
+    for camera_id, camera in config.cameras.items():
+        if camera.model not in detectors:
+            models[camera.model] = load_model(camera.model)
+            detectors[camera.model] = build_detector(config, models[camera.model], camera)
+        cameras[camera_id] = CameraParts(
+            camera, detectors[camera.model], stream_settings(camera, preview), window_settings(camera)
+        )
+    return RunParts(cameras, models, detectors, threads)
+
+
+def build_detector(config: Config, model: Model, camera: CameraConfig) -> Detector:
+    """The detector of one model; fails when the provider asked for does not run."""
+    inference = config.inference
+    return Detector(
+        model,
+        provider=inference.provider,
+        allow_cpu=inference.allow_cpu,
+        buckets=inference.batch_sizes,
+        min_score=camera.thresholds.low,
+    )
+
+
+def stream_settings(camera: CameraConfig, preview: Preview) -> StreamSettings:
+    """How a camera is read."""
+    source = camera.source
+    return StreamSettings(
+        camera_id=camera.id,
+        source=source.location.reveal(),
+        sample_fps=camera.sample_fps,
+        transport=source.transport,
+        start_us=round(camera.start.timestamp() * 1_000_000) if camera.start else None,
+        masks=camera.masks,
+        mode=source.mode,
+        max_staleness_s=source.max_staleness_s,
+        stall_timeout_s=source.stall_timeout_s,
+        open_timeout_s=source.open_timeout_s,
+        backoff_first_s=source.retry_initial_s,
+        backoff_cap_s=source.retry_max_s,
+        preview=preview,
+    )
+
+
+def window_settings(camera: CameraConfig, default_encoding: Encoding = "raw") -> WindowSettings:
+    """When a camera's windows close and how they travel."""
+    windows = camera.windows
+    return WindowSettings(
+        camera.sample_fps,
+        windows.window_frames,
+        windows.window_s,
+        windows.encoding or default_encoding,
+        windows.quality,
+    )
+
+
+def build_analytics(parts: CameraParts) -> CameraAnalytics:
+    """The analytics of one camera, with the thresholds its model was made for."""
+    rules = parts.config.rules()
+    manifest = parts.detector.model.manifest.thresholds
+    thresholds = parts.config.thresholds
+    scores = {
+        "high_score": manifest.score if thresholds.score is None else thresholds.score,
+        "low_score": manifest.low if thresholds.low is None else thresholds.low,
+    }
+    provenance = parts.detector.provenance
+    return CameraAnalytics(
+        replace(rules, tracker={**scores, **rules.tracker}),
+        provenance={
+            "model": provenance.model,
+            "model_version": provenance.model_version,
+            "model_sha256": provenance.model_sha256,
+            "config_sha256": config_sha256(parts.config),
+        },
+    )
+
+
+def build_stream(parts: CameraParts, ledger: FrameLedger, clock: Clock, stop: threading.Event) -> Stream:
+    """The camera's frames, at the size its model wants."""
+
+    def picture_size(width: int, height: int) -> tuple[int, int]:
+        fit = parts.detector.fit(width, height)
+        return fit.width, fit.height
+
+    return open_stream(parts.settings, picture_size, ledger=ledger, clock=clock, stop=stop)
+
+
+def model_card(model: Model) -> str | None:
+    """The model's card (Markdown), if it has one."""
+    card = model.manifest.card
+    path = model.folder / card if card else None
+    return path.read_text(encoding="utf-8") if path is not None and path.is_file() else None
