@@ -2,8 +2,8 @@
 
     captured = analysed + sampled_out + sum(dropped) + in_flight
 
-``in_flight`` is counted on its own (up when a frame is captured, down when its fate is known and it leaves a
-stage), so that the equation can fail if a stage loses a frame or tells two fates for one.
+``in_flight`` goes up when a frame is captured to be analysed and down when its fate is told. A frame that a stage
+loses stays in flight for ever (a finished run must have 0); two fates for one frame leave fewer than none in flight.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ class LedgerLine:
 
     @property
     def balanced(self) -> bool:
-        """Whether every captured frame is accounted for."""
-        return self.captured == self.analysed + self.sampled_out + sum(self.dropped.values()) + self.in_flight
+        """Whether every captured frame has one fate, and none has two (which would leave fewer than 0 in flight)."""
+        told = self.analysed + self.sampled_out + sum(self.dropped.values()) + self.in_flight
+        return self.captured == told and self.in_flight >= 0
 
 
 @dataclass(slots=True)
