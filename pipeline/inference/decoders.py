@@ -104,10 +104,15 @@ class Yolox(_Decoder):
         best = scores[np.arange(len(likely)), ids]
         above = np.flatnonzero(best >= np.float32(floor))
         rows = likely[above]
+        return Candidates(_from_center(self._boxes(output, rows)), best[above], ids[above])
+
+    def _boxes(self, output: Floats, rows: Rows) -> Floats:
+        if self.options.decoded:
+            return output[rows, :4]
         stride = self.strides[rows, None]
         center = (self.cells[rows] + output[rows, :2]) * stride
-        half = np.exp(np.minimum(output[rows, 2:4], _MAX_LOG_SIZE)) * stride * np.float32(0.5)
-        return Candidates(np.concatenate([center - half, center + half], axis=1), best[above], ids[above])
+        size = np.exp(np.minimum(output[rows, 2:4], _MAX_LOG_SIZE)) * stride
+        return np.concatenate([center, size], axis=1)
 
 
 class Gfl(_Decoder):

@@ -127,7 +127,8 @@ class Options(_Strict):
     strides: input pixels a cell, one a level (yolox, gfl). bins: of the distribution a side (gfl).
     center: of a cell, cell_half (x + 0.5) * s, pixel_half x * s + 0.5 * (s - 1), corner x * s (gfl).
     activation: what turns scores into probabilities. background: the column of "no object" (detr; -1: the last).
-    box_units: pixels of the input, or 0..1 of it (boxes_scores). transposed: B x A x (4 + C) (ultralytics).
+    box_units: pixels of the input, or 0..1 of it (boxes_scores, ultralytics). transposed: B x A x (4 + C)
+    (ultralytics). decoded: the boxes are cxcywh in pixels of the input already (yolox).
     """
 
     strides: list[Annotated[int, Field(ge=1, le=256)]] | None = None
@@ -137,6 +138,7 @@ class Options(_Strict):
     background: int | None = None
     box_units: Literal["pixels", "normalized"] | None = None
     transposed: bool | None = None
+    decoded: bool | None = None
 
 
 def _as_text(value: object) -> object:
