@@ -1,16 +1,20 @@
 """The configuration: ``passerby.yaml`` in, checked and immutable values out.
 
-    secrets     what must never be shown, and how texts are cleaned of it
-    document    YAML with the position of every value; ${ENV}, *_file
-    models      every key there is, with its type, default and meaning
-    problems    what is wrong, where, and the mend
-    loading     the way of a file through the above
-    identity    the hash of a configuration
-    schema      JSON Schema and the reference page, made from the models
+secrets     what must never be shown, and how texts are cleaned of it
+problems    what is wrong, where, and the mend
+document    YAML with the place of every value
+environment ${ENV} and *_file
+shapes      points, lines, polygons
+models      every key there is, with its type, default and meaning
+checking    from pydantic's complaints to findings
+loading     the way of a file through all of these
+videos      a configuration made of a command line
+identity    the hash of a configuration
+schema      JSON Schema and the reference page, made from the models
 """
 
 from pipeline.config.identity import config_sha256
-from pipeline.config.loading import config_from_videos, load_config, read_config
+from pipeline.config.loading import ClassesOf, load_config, read_config
 from pipeline.config.models import (
     CameraConfig,
     Config,
@@ -27,9 +31,11 @@ from pipeline.config.models import (
 )
 from pipeline.config.problems import ConfigProblems, Problem
 from pipeline.config.secrets import SecretText, SecretUrl, redact
+from pipeline.config.videos import config_from_videos
 
 __all__ = [
     "CameraConfig",
+    "ClassesOf",
     "Config",
     "ConfigProblems",
     "CountsConfig",

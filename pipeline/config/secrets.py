@@ -18,12 +18,16 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MASK: Final = "***"
 
-# user:password@ of any URL. The password may itself hold '@' or '/', so everything up to the last '@' that a host
-# can follow is taken.
-_USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^\s:@/?#'\"]*):(?P<password>[^\s'\"]*)@", re.IGNORECASE)
-_SENSITIVE_NAME = r"(?:[\w-]*(?:password|passwd|pwd|pass|token|secret|api_?key|apikey|auth|signature|sig|credential)s?)"
-_SENSITIVE_QUERY = re.compile(rf"(?P<name>[?&;]{_SENSITIVE_NAME}=)(?P<value>[^&\s'\"#]*)", re.IGNORECASE)
-_SENSITIVE_ENV = re.compile(r"pass|pwd|token|secret|key|auth|cred|sig", re.IGNORECASE)
+# A password that was not percent-encoded may itself hold '@', '/' or '#': everything up to the last '@' is taken.
+# That hides too much of a URL whose path has an '@' behind a port; too little would be worse.
+_USERINFO = re.compile(
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^\s:@/?#'\"]*):(?P<password>[^\s'\"]*)@", re.IGNORECASE
+)
+_SENSITIVE = r"(?:[\w-]*?(?:password|passwd|passphrase|pass|pwd|psw|token|secret|api_?key|auth|signature|credentials?))"
+_SENSITIVE_VALUE = re.compile(rf"(?P<name>(?:^|[?&;/_,\s]){_SENSITIVE}=)(?P<value>[^&;\s'\"#]*)", re.IGNORECASE)
+_SENSITIVE_NAME = re.compile(
+    r"pass(word|wd|phrase)?($|_)|pwd|psw|token|secret|credential|(^|_)(api)?key($|_)|(^|_)auth($|_)", re.IGNORECASE
+)
 _MIN_REMEMBERED = 4  # a shorter secret would blank half of every text
 
 _remembered: set[str] = set()
@@ -37,23 +41,28 @@ def remember_secret(value: str) -> None:
         _remembered.update(form for form in forms if len(form) >= _MIN_REMEMBERED)
 
 
-def names_secret(env_name: str) -> bool:
-    """Whether an environment variable's name says that it holds a secret."""
-    return _SENSITIVE_ENV.search(env_name) is not None
+def names_secret(name: str) -> bool:
+    """Whether the name of an environment variable or a key says that it holds a secret."""
+    return _SENSITIVE_NAME.search(name) is not None
+
+
+def redact_shape(text: str) -> str:
+    """``text`` without what looks like a password: in URLs and in ``password=`` and the like."""
+    text = _USERINFO.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
+    return _SENSITIVE_VALUE.sub(rf"\g<name>{MASK}", text)
 
 
 def redact(text: str) -> str:
-    """``text`` without passwords: those in URLs, in sensitive query values, and those read by this process."""
+    """``redact_shape``, and also without the secrets that were read by this process, wherever they stand."""
     with _lock:
         known = sorted(_remembered, key=len, reverse=True)
     for secret in known:
         text = text.replace(secret, MASK)
-    text = _USERINFO.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
-    return _SENSITIVE_QUERY.sub(rf"\g<name>{MASK}", text)
+    return redact_shape(text)
 
 
 class SecretText:
-    """A secret; ``repr`` and ``str`` say ``***``, ``reveal()`` gives it."""
+    """A secret; ``repr`` and ``str`` say ``***``, ``reveal()`` gives it. It cannot be pickled or turned into JSON."""
 
     __slots__ = ("_value",)
 
@@ -66,21 +75,25 @@ class SecretText:
         return self._value
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}('{self}')"
+        return f"{type(self).__name__}({str(self)!r})"
 
     def __str__(self) -> str:
         return MASK
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, SecretText) and other._value == self._value
+        return type(other) is type(self) and isinstance(other, SecretText) and other._value == self._value
 
     def __hash__(self) -> int:
         return hash((type(self), self._value))
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a secret is not pickled: a pickle shows it")
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            cls._validate, serialization=core_schema.plain_serializer_function_ser_schema(str, return_schema=core_schema.str_schema())
+            cls._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(str, return_schema=core_schema.str_schema()),
         )
 
     @classmethod
@@ -89,28 +102,31 @@ class SecretText:
 
     @classmethod
     def _validate(cls, value: object) -> SecretText:
-        if isinstance(value, SecretText):
+        if isinstance(value, cls):
             return value
         if not isinstance(value, str):
-            raise PydanticCustomError("secret_type", "must be text: put it between quotes")
+            raise PydanticCustomError("not-text", "must be text", {"mend": "put it between quotes"})
         if not value:
-            raise PydanticCustomError("secret_empty", "must not be empty")
+            raise PydanticCustomError("empty", "must not be empty")
         return cls(value)
 
 
 class SecretUrl(SecretText):
-    """A URL, a file, a folder or a device; shown without the password and the tokens it may hold."""
+    """A URL, a file, a folder or a device; shown without the password and the tokens it may hold.
 
-    __slots__ = ()
+    shown: how to show it, where the caller knows better than the shape of the text tells.
+    """
 
-    def __init__(self, value: str) -> None:
+    __slots__ = ("_shown",)
+
+    def __init__(self, value: str, shown: str | None = None) -> None:
         self._value = value
-        password = self.password
-        if password:
-            remember_secret(password)
+        self._shown = redact_shape(value if shown is None else shown)
+        for found in (*_USERINFO.finditer(value), *_SENSITIVE_VALUE.finditer(value)):
+            remember_secret(found[found.lastgroup or 0])
 
     def __str__(self) -> str:
-        return redact(self._value)
+        return self._shown
 
     @property
     def is_url(self) -> bool:
@@ -118,28 +134,30 @@ class SecretUrl(SecretText):
         return "://" in self._value
 
     @property
-    def password(self) -> str | None:
-        """The password inside, percent-encoded as in the URL, if there is one."""
-        found = _USERINFO.match(self._value)
-        return found["password"] if found else None
+    def shown_without_user(self) -> str:
+        """What is shown, without user and password: the same for everybody who may look at the camera."""
+        if not self.is_url:
+            return self._shown
+        scheme, _, rest = self._shown.partition("://")
+        authority, slash, path = rest.partition("/")
+        return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
     def with_credentials(self, username: str, password: str | None) -> SecretUrl:
         """The same URL with user and password, percent-encoded, in place of those it has."""
-        parts = urlsplit(self._value)
-        host = parts.netloc.rpartition("@")[2]
-        user = quote(username, safe="")
-        if password is not None:
-            user += ":" + quote(password, safe="")
-        return SecretUrl(urlunsplit(parts._replace(netloc=f"{user}@{host}")))
+        user = quote(username, safe="") + ("" if password is None else ":" + quote(password, safe=""))
+        return SecretUrl(_with_user(self._value, user), _with_user(self._shown, quote(username, safe="") + f":{MASK}"))
 
     @classmethod
     def _validate(cls, value: object) -> SecretText:
-        if isinstance(value, SecretUrl):
+        if isinstance(value, cls):
             return value
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
-        if not isinstance(value, str):
-            raise PydanticCustomError("url_type", "must be text: a URL, a file, a folder or /dev/video0")
-        if not value.strip():
-            raise PydanticCustomError("url_empty", "must not be empty: give a URL, a file, a folder or /dev/video0")
-        return cls(value)
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise PydanticCustomError("not-text", "must be text: a URL, a file, a folder or /dev/video0")
+        if not str(value).strip():
+            raise PydanticCustomError("empty", "must not be empty: give a URL, a file, a folder or /dev/video0")
+        return cls(str(value))
+
+
+def _with_user(url: str, user: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}"))

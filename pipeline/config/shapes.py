@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
+from pipeline.config.problems import fault
 from pipeline.core.rules import Point
 
 _DIRECTIONS = {"up": (0.0, -1.0), "down": (0.0, 1.0), "left": (-1.0, 0.0), "right": (1.0, 0.0)}
-_FLAT = "a flat list of numbers (|)write points in pairs: [[x0, y0], [x1, y1]]"
 
 
 def one_or_many(value: Any) -> Any:
@@ -25,40 +25,38 @@ def _is_number(value: object) -> bool:
 
 def _coordinate(value: Any) -> Any:
     if isinstance(value, bool):
-        raise PydanticCustomError("not_a_number", "must be a number, not true or false")
+        raise fault("not-a-number", "must be a number, not true or false")
     if _is_number(value) and not 0 <= value <= 1:
-        if abs(value) <= 1.5 or value < 0:
-            raise PydanticCustomError("outside_picture", "{value} is outside the picture (|)coordinates go from 0 to 1", {"value": value})
-        raise PydanticCustomError(
+        if value < 0 or value <= 1.5:
+            raise fault("outside-picture", f"{value} is outside the picture", "coordinates go from 0 to 1")
+        raise fault(
             "pixels",
-            "{value} looks like pixels, coordinates go from 0 to 1 (|)divide x by the picture's width and y by its height",
-            {"value": value},
+            f"{value} looks like pixels, coordinates go from 0 to 1",
+            "divide x by the picture's width and y by its height",
         )
     return value
 
 
 def _point(value: Any) -> Any:
     if isinstance(value, dict) and set(value) == {"x", "y"}:
-        raise PydanticCustomError("point_as_map", "a point is written [x, y] (|)write [{x}, {y}]", {"x": str(value["x"]), "y": str(value["y"])})
+        raise fault("point-as-map", "a point is a pair", f"write [{value['x']}, {value['y']}]")
     if isinstance(value, list) and len(value) != 2:
-        raise PydanticCustomError("point_length", "a point has two numbers, x and y; this has {count}", {"count": len(value)})
+        raise fault("point-length", f"a point has two numbers, x and y; this has {len(value)}")
     return value
 
 
 def _not_flat(value: Any) -> Any:
     if isinstance(value, list) and value and all(_is_number(item) for item in value):
-        raise PydanticCustomError("flat_points", _FLAT)
+        raise fault("flat-points", "a flat list of numbers", "write points in pairs: [[x0, y0], [x1, y1]]")
     return value
 
 
 def _line(points: tuple[Point, ...]) -> tuple[Point, ...]:
     if len(points) < 2:
-        raise PydanticCustomError(
-            "line_points", "a line needs two points, A and B; this has {count} (|)add a point", {"count": len(points)}
-        )
-    for a, b in zip(points, points[1:], strict=False):
+        raise fault("line-points", f"a line needs two points, A and B; this has {len(points)}", "add a point")
+    for a, b in itertools.pairwise(points):
         if a == b:
-            raise PydanticCustomError("line_same_points", "two points after each other are the same (|)give A and B their own places")
+            raise fault("line-same-points", "two points after each other are the same", "give A and B their own places")
     return points
 
 
@@ -66,18 +64,19 @@ def _polygon(points: tuple[Point, ...]) -> tuple[Point, ...]:
     if len(points) > 3 and points[0] == points[-1]:
         points = points[:-1]  # closed by hand, as GeoJSON has it
     if len(points) < 3:
-        raise PydanticCustomError(
-            "polygon_points", "an area needs three corners or more; this has {count} (|)add corners", {"count": len(points)}
-        )
+        raise fault("polygon-points", f"an area needs three corners or more; this has {len(points)}", "add corners")
+    if len(set(points)) != len(points):
+        raise fault("polygon-same-points", "a corner is listed twice", "remove one of the two")
+    if polygon_area(points) < 1e-6 and crossing_edges(points) is None:
+        raise fault("polygon-flat", "the area is empty: its corners lie on one line", "move a corner")
     crossing = crossing_edges(points)
     if crossing is not None:
-        raise PydanticCustomError(
-            "polygon_crosses_itself",
-            "the outline crosses itself: the edge from corner {a} and the edge from corner {b} (|)list the corners in order round the area",
-            {"a": crossing[0] + 1, "b": crossing[1] + 1},
+        a, b = (edge + 1 for edge in crossing)
+        raise fault(
+            "polygon-crosses-itself",
+            f"the outline crosses itself: the edge after corner {a} meets the edge after corner {b}",
+            "list the corners in order round the area",
         )
-    if polygon_area(points) < 1e-6:
-        raise PydanticCustomError("polygon_flat", "the area is empty: its corners lie on one line (|)move a corner")
     return points
 
 
@@ -120,7 +119,7 @@ def _meet(a: Point, b: Point, c: Point, d: Point) -> bool:
 def _direction(value: Any) -> Any:
     if isinstance(value, str):
         if value not in _DIRECTIONS:
-            raise PydanticCustomError("direction_name", "must be up, down, left, right or a vector [dx, dy]")
+            raise fault("direction-name", "must be up, down, left, right or a vector [dx, dy]")
         return _DIRECTIONS[value]
     return value
 
@@ -128,7 +127,7 @@ def _direction(value: Any) -> Any:
 def _unit(vector: tuple[float, float]) -> tuple[float, float]:
     length = math.hypot(*vector)
     if length == 0:
-        raise PydanticCustomError("direction_zero", "[0, 0] points nowhere (|)for example [1, 0] for rightwards")
+        raise fault("direction-zero", "[0, 0] points nowhere", "[1, 0] is rightwards, [0, -1] upwards")
     return vector[0] / length, vector[1] / length
 
 
