@@ -7,6 +7,7 @@ first to its second point as seen in the picture: for a segment drawn left to ri
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def passage_fractions(before: Floats, after: Floats, polyline: Floats) -> list[f
     """Where one step (two points) meets the polyline's segments: fractions 0..1 of the step, rising; may be empty."""
     fractions = []
     step = after - before
-    for p, q in zip(polyline[:-1], polyline[1:], strict=True):
+    for p, q in itertools.pairwise(polyline):
         d = q - p
         denominator = float(_cross(step[0], step[1], d[0], d[1]))
         if denominator == 0.0:

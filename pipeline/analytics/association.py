@@ -1,0 +1,36 @@
+"""Which detection continues which track: assignments of least cost under a gate."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from pipeline.core.geometry import Floats
+
+Rows = NDArray[np.int64]
+
+
+def assign(cost: Floats, gate: float) -> tuple[Rows, Rows]:
+    """Pairs (row, column) whose summed cost is least, where leaving a pair out costs ``gate``.
+
+    cost: N x M, not negative; what costs ``gate`` or more (infinity too) is never paired. Gives the rows, rising,
+    and their columns. Pairs that nobody contests are taken at once; only the others go through the optimal
+    assignment (Jonker and Volgenant 1987, as SciPy has it), which gives the same pairs and is much quicker in a
+    picture where most objects stand alone.
+    """
+    allowed = cost < gate
+    choices, contenders = allowed.sum(axis=1), allowed.sum(axis=0)
+    rows, columns = np.nonzero(allowed)
+    alone = (choices[rows] == 1) & (contenders[columns] == 1)
+    sure_rows, sure_columns = rows[alone], columns[alone]
+    rest_rows, rest_columns = np.unique(rows[~alone]), np.unique(columns[~alone])
+    if len(rest_rows):
+        rest = np.minimum(cost[np.ix_(rest_rows, rest_columns)], gate)
+        picked_rows, picked_columns = linear_sum_assignment(rest)
+        worth = rest[picked_rows, picked_columns] < gate
+        sure_rows = np.concatenate([sure_rows, rest_rows[picked_rows[worth]]])
+        sure_columns = np.concatenate([sure_columns, rest_columns[picked_columns[worth]]])
+        order = np.argsort(sure_rows, kind="stable")
+        sure_rows, sure_columns = sure_rows[order], sure_columns[order]
+    return sure_rows, sure_columns

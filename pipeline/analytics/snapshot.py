@@ -1,0 +1,178 @@
+"""The state of one camera's analytics as bytes, exactly.
+
+JSON in UTF-8; whole numbers and floats as Python writes them (which reads back to the same bits), arrays as
+``{"dtype", "shape", "base64"}`` of their little-endian bytes. ``version`` rises when the meaning changes.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.analytics.counts import CountWindows, Level, Span
+from pipeline.analytics.event_writer import Scene
+from pipeline.analytics.lines import LineCounter, Passing
+from pipeline.analytics.motion import Motion
+from pipeline.analytics.tracker import Tracker
+from pipeline.analytics.zones import Stay, ZoneWatcher
+from pipeline.core.rules import LineRule, ZoneRule
+from pipeline.errors import RecordMalformed
+
+if TYPE_CHECKING:
+    from pipeline.analytics.camera import CameraAnalytics
+
+VERSION = 1
+
+
+def dump(camera: CameraAnalytics) -> bytes:
+    """The snapshot of ``camera``."""
+    state = {
+        "version": VERSION,
+        "scene": asdict(camera.scene) if camera.scene is not None else None,
+        "streaming": camera.streaming,
+        "floor_us": camera.writer.floor_us,
+        "tracker": _dump_tracker(camera.tracker),
+        "lines": {line.rule.name: _dump_line(line) for line in camera.lines},
+        "zones": {zone.rule.name: _dump_zone(zone) for zone in camera.zones},
+        "counts": _dump_counts(camera.counts),
+    }
+    return json.dumps(state, separators=(",", ":")).encode()
+
+
+def load(camera: CameraAnalytics, blob: bytes) -> None:
+    """Put the snapshot ``blob`` into a new ``camera``. Raises RecordMalformed when it is not one."""
+    try:
+        state = json.loads(blob)
+        version = state["version"]
+        if version != VERSION:
+            raise RecordMalformed(f"camera state of version {version}, this is version {VERSION}")
+        camera.scene = Scene(**state["scene"]) if state["scene"] is not None else None
+        camera.streaming = state["streaming"]
+        camera.writer.floor_us = state["floor_us"]
+        _load_tracker(camera.tracker, state["tracker"])
+        for line in camera.lines:
+            _load_line(line, state["lines"].get(line.rule.name))
+        for zone in camera.zones:
+            _load_zone(zone, state["zones"].get(zone.rule.name))
+        _load_counts(camera.counts, state["counts"])
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise RecordMalformed(f"not a camera's state: {type(error).__name__}: {error}") from error
+
+
+def _dump_array(array: NDArray[Any]) -> dict[str, Any]:
+    plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return {
+        "dtype": plain.dtype.str,
+        "shape": list(plain.shape),
+        "base64": base64.b64encode(plain.tobytes()).decode("ascii"),
+    }
+
+
+def _load_array(told: dict[str, Any]) -> NDArray[Any]:
+    dtype = np.dtype(told["dtype"])
+    array = np.frombuffer(base64.b64decode(told["base64"], validate=True), dtype).reshape(told["shape"])
+    return array.astype(dtype.newbyteorder("="))
+
+
+def _dump_tracker(tracker: Tracker) -> dict[str, Any]:
+    return {
+        "next_number": tracker.next_number,
+        "at_us": tracker.at_us,
+        "classes": tracker.classes,
+        "kinds": tracker.kinds,
+        "rows": {name: _dump_array(array) for name, array in tracker.rows.items()},
+        "motion": {name: _dump_array(array) for name, array in tracker.motion.arrays().items()},
+    }
+
+
+def _load_tracker(tracker: Tracker, state: dict[str, Any]) -> None:
+    tracker.next_number, tracker.at_us = state["next_number"], state["at_us"]
+    rows = {name: _load_array(told) for name, told in state["rows"].items()}
+    motion = Motion(**{name: _load_array(told) for name, told in state["motion"].items()})
+    if set(rows) != set(tracker.rows):
+        raise RecordMalformed("not a camera's state: other fields of a track")
+    if state["classes"] == tracker.classes:
+        tracker.rows, tracker.motion = rows, motion
+        return
+    # Other classes are followed now: carry over the votes that still count, and the tracks that have any.
+    votes = np.zeros((len(rows["number"]), len(tracker.classes)))
+    for column, name in enumerate(state["classes"]):
+        if name in tracker.classes:
+            votes[:, tracker.classes.index(name)] = rows["votes"][:, column]
+    kept = np.asarray(votes.any(axis=1), bool)
+    kinds = [tracker.kinds.index(kind) if kind in tracker.kinds else -1 for kind in state["kinds"]]
+    rows["votes"], rows["kind"] = votes, np.array(kinds, np.int64)[rows["kind"]]
+    tracker.rows = {name: array[kept] for name, array in rows.items()}
+    tracker.motion = motion.select(kept)
+
+
+def _place(rule: LineRule | ZoneRule) -> list[Any]:
+    """What has to be the same for the state of a line or zone to go on."""
+    return [[list(point) for point in rule.points], rule.anchor]
+
+
+def _dump_line(line: LineCounter) -> dict[str, Any]:
+    return {
+        "place": _place(line.rule),
+        "passing": {str(number): asdict(state) for number, state in line.passing.items()},
+    }
+
+
+def _load_line(line: LineCounter, state: dict[str, Any] | None) -> None:
+    if state is None or state["place"] != _place(line.rule):
+        return
+    for number, told in state["passing"].items():
+        passing = Passing(**told)
+        first, last = told["passed_frames"]
+        x_min, y_min, x_max, y_max = told["passed_box"]
+        passing.passed_frames, passing.passed_box = (first, last), (x_min, y_min, x_max, y_max)
+        line.passing[int(number)] = passing
+
+
+def _dump_zone(zone: ZoneWatcher) -> dict[str, Any]:
+    return {
+        "place": _place(zone.rule),
+        "stays": {str(number): asdict(stay) for number, stay in zone.stays.items()},
+        "crowded": zone.crowded,
+        "crowd_us": zone.crowd_us,
+    }
+
+
+def _load_zone(zone: ZoneWatcher, state: dict[str, Any] | None) -> None:
+    if state is None or state["place"] != _place(zone.rule):
+        return
+    zone.stays = {int(number): Stay(**told) for number, told in state["stays"].items()}
+    zone.crowded, zone.crowd_us = state["crowded"], state["crowd_us"]
+
+
+def _dump_counts(counts: CountWindows) -> dict[str, Any]:
+    return {
+        "totals": counts.totals,
+        "since_us": counts.since_us,
+        "origin_us": counts.origin_us,
+        "span": asdict(counts.span) if counts.span is not None else None,
+        "presence": counts.presence,
+        "frame_us": counts.frame_us,
+        "intervals_us": list(counts.intervals_us),
+        "credit_us": list(counts.credit_us),
+    }
+
+
+def _load_counts(counts: CountWindows, state: dict[str, Any]) -> None:
+    counts.since_us, counts.origin_us = state["since_us"], state["origin_us"]
+    counts.frame_us = state["frame_us"]
+    counts.intervals_us.extend(state["intervals_us"])
+    counts.credit_us = (state["credit_us"][0], state["credit_us"][1])
+    counts.carry_totals(state["totals"])
+    if state["span"] is not None:
+        levels = {
+            what: {name: Level(**level) for name, level in named.items()}
+            for what, named in state["span"]["levels"].items()
+        }
+        span = Span(**{**state["span"], "levels": levels})
+        counts.carry_span(span, state["presence"])

@@ -1,0 +1,297 @@
+"""Follows objects from frame to frame: two-stage association in the manner of ByteTrack, with real time steps.
+
+Detections of high score are matched to the predicted boxes of all tracks by overlap, then those of low score to the
+tracks that are left (Zhang et al. 2022). A last stage matches what did not overlap at all by distance, within what
+the track's motion allows: at a few frames a second a car jumps more than its own length (the buffered overlap of
+Yang et al. 2023 has the same aim; a gate in standard deviations fits itself to the time step). Objects of one group
+only match their like: a person never becomes a vehicle, a car may become a truck.
+
+Everything a track needs lies in parallel arrays, one row a track, in the order of the tracks' numbers; a row goes
+when its track ends, so nothing grows with the number of tracks that ever were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.analytics.association import assign
+from pipeline.analytics.motion import Motion
+from pipeline.analytics.settings import TrackerSettings
+from pipeline.core.classes import Group, group_of
+from pipeline.core.detections import Detections
+from pipeline.core.geometry import Floats, box_iou, box_sizes
+
+# Sizes a second: a third of what hardly any object exceeds (a runner, a car seen from the side).
+SPEED_STD = {"person": 1.7, "vehicle": 4.0}
+OTHER_SPEED_STD = 3.0
+# The last stage never reaches further than this many sizes, plus this many a second since the track was seen.
+REACH_SIZES, REACH_SIZES_PER_S = 0.5, 12.0
+REACH_LOST_S = 0.7  # tracks unseen for longer are not looked for without overlap
+REACH_SIZE_RATIO = 1.6  # nor is a box so much larger or smaller (in size, not in area)
+DUPLICATE_IOU = 0.7  # two classes of one group on boxes so alike are one object
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """The tracks after a frame, one entry each in every field, in the order of their numbers.
+
+    boxes, previous: N x 4 float64 xyxy pixels, as detected: the last one and the one before (the same for a new
+    track). seen: N, whether the last one is of this frame. seen_us, seen_index: N, when and in which frame the last
+    one was; previous_us, previous_index: the same of the one before. predicted: N x 4, where the track should be now.
+    """
+
+    numbers: list[int]
+    class_names: list[str]
+    groups: list[Group | None]
+    confirmed: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
+    scores: Floats
+    boxes: Floats
+    previous: Floats
+    predicted: Floats
+    seen_us: NDArray[np.int64]
+    seen_index: NDArray[np.int64]
+    previous_us: NDArray[np.int64]
+    previous_index: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+class Tracker:
+    """The tracks of one camera and epoch.
+
+    classes: the class names that are followed; detections of others are passed over.
+    """
+
+    def __init__(self, settings: TrackerSettings, classes: Iterable[str]) -> None:
+        self._settings = settings
+        self.classes = sorted(classes)
+        self._column = {name: i for i, name in enumerate(self.classes)}
+        kinds = [group_of(name) or name for name in self.classes]
+        self.kinds = sorted(set(kinds))
+        self._kind = np.array([self.kinds.index(kind) for kind in kinds], np.int64)
+        self._speed_std = np.array([SPEED_STD.get(kind, OTHER_SPEED_STD) for kind in kinds])
+        self.next_number = 1
+        self.at_us: int | None = None
+        self.motion = Motion.start(np.zeros((0, 4)), np.zeros(0))
+        self.rows = _empty_rows(len(self.classes))
+
+    def __len__(self) -> int:
+        return len(self.motion)
+
+    def step(self, at_us: int, index: int, detections: Detections, size: tuple[int, int]) -> tuple[Tracks, Tracks]:
+        """Take the detections of the frame ``index`` at ``at_us`` of a picture ``size`` (width, height).
+
+        Gives the tracks there are now, and those that ended: unseen for too long, or gone out of the picture. The
+        order of the detections does not matter.
+        """
+        boxes, scores, columns = self._chosen(detections)
+        unseen = self.rows["seen_us"] != self.at_us
+        dt_s = 0.0 if self.at_us is None else (at_us - self.at_us) / 1e6
+        self.at_us = at_us
+        self.motion.predict(dt_s, unseen)
+        matched_rows, matched = self._associate(boxes, scores, columns)
+        self._correct(matched_rows, matched, boxes, scores, columns)
+        free = np.ones(len(boxes), bool)
+        free[matched] = False
+        self._start(np.nonzero(free & (scores >= self._settings.birth_score))[0], boxes, scores, columns, index)
+        self._mark_seen(index)
+        over = self._over(size)
+        ended = self._view(over)
+        self._keep(~over)
+        return self._view(np.ones(len(self), bool)), ended
+
+    def end(self) -> Tracks:
+        """End every track and give them."""
+        everything = np.ones(len(self), bool)
+        ended = self._view(everything)
+        self._keep(~everything)
+        return ended
+
+    def rescale(self, x: float, y: float) -> None:
+        """The picture's size changed by the factors ``x`` and ``y``: carry the tracks over."""
+        factor = np.array([x, y, x, y])
+        self.motion.rescale(x, y)
+        self.rows["box"] = self.rows["box"] * factor
+        self.rows["previous"] = self.rows["previous"] * factor
+
+    def _chosen(self, detections: Detections) -> tuple[Floats, Floats, NDArray[np.int64]]:
+        """Boxes, scores and class columns of what is followed, in an order of their own, without duplicates."""
+        column_of = np.array([self._column.get(name, -1) for name in detections.classes] or [-1], np.int64)
+        columns = column_of[detections.class_ids]
+        chosen = (columns >= 0) & (detections.scores >= self._settings.low_score)
+        boxes = detections.boxes[chosen].astype(np.float64)
+        scores = detections.scores[chosen].astype(np.float64)
+        columns = columns[chosen]
+        order = np.lexsort((columns, boxes[:, 3], boxes[:, 2], boxes[:, 1], boxes[:, 0], -scores))
+        boxes, scores, columns = boxes[order], scores[order], columns[order]
+        single = self._without_duplicates(boxes, columns)
+        return boxes[single], scores[single], columns[single]
+
+    def _without_duplicates(self, boxes: Floats, columns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Indices to keep: of two classes of one group on one object, the higher score. Detectors suppress
+        overlapping boxes within a class only, so a van may come as a car and as a truck.
+        """
+        if len(columns) < 2 or (columns == columns[0]).all():
+            return np.arange(len(columns))
+        twins = (
+            (box_iou(boxes, boxes) >= DUPLICATE_IOU)
+            & (self._kind[columns][:, None] == self._kind[columns][None, :])
+            & (columns[:, None] != columns[None, :])
+        )
+        keep = np.ones(len(columns), bool)
+        for first, second in zip(*np.nonzero(np.triu(twins)), strict=True):
+            if keep[first]:
+                keep[second] = False
+        return np.nonzero(keep)[0]
+
+    def _associate(self, boxes: Floats, scores: Floats, columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+        """Rows of tracks and the detections that continue them."""
+        none = np.zeros(0, np.int64)
+        if not len(self) or not len(boxes):
+            return none, none
+        settings = self._settings
+        other_kind = self.rows["kind"][:, None] != self._kind[columns][None, :]
+        apart = 1.0 - box_iou(self.motion.boxes(), boxes)
+        apart[other_kind] = np.inf
+        high = scores >= settings.high_score
+        confirmed = self.rows["confirmed"]
+        everywhere = np.ones(len(self), bool)
+        free_rows, free = everywhere.copy(), np.ones(len(boxes), bool)
+        pairs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+
+        def stage(cost: Floats, gate: float, rows: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> None:
+            r, c = np.nonzero(rows & free_rows)[0], np.nonzero(chosen & free)[0]
+            if len(r) and len(c):
+                at_r, at_c = assign(cost[np.ix_(r, c)], gate)
+                pairs.append((r[at_r], c[at_c]))
+                free_rows[r[at_r]] = False
+                free[c[at_c]] = False
+
+        stage(apart, 1.0 - settings.match_iou, confirmed, high)
+        stage(apart, 1.0 - settings.low_match_iou, confirmed, ~high)
+        stage(apart, 1.0 - settings.match_iou, ~confirmed, high)
+        if free_rows.any() and (free & high).any():
+            reach = self._reach(boxes, other_kind)
+            stage(reach, settings.reach_sigma, everywhere, high)
+        stage(apart, 1.0 - settings.low_match_iou, ~confirmed, ~high)
+        if not pairs:
+            return none, none
+        return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
+
+    def _reach(self, boxes: Floats, other_kind: NDArray[np.bool_]) -> Floats:
+        """Distance of every track to every detection in standard deviations; infinite where it cannot be."""
+        assert self.at_us is not None
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        sizes, seen_sizes = box_sizes(boxes), box_sizes(self.rows["box"])
+        noise = (0.1 * seen_sizes) ** 2
+        error = centres[None, :, :] - self.motion.position[:, None, :2]
+        variance = self.motion.position_var[:, :2].mean(axis=1) + noise
+        sigmas: Floats = np.sqrt((error**2).sum(axis=2) / variance[:, None])
+        unseen_s = (self.at_us - self.rows["seen_us"]) / 1e6
+        far = np.sqrt((error**2).sum(axis=2)) > (seen_sizes * (REACH_SIZES + REACH_SIZES_PER_S * unseen_s))[:, None]
+        ratio = sizes[None, :] / seen_sizes[:, None]
+        unlike = (ratio > REACH_SIZE_RATIO) | (ratio < 1 / REACH_SIZE_RATIO)
+        sigmas[far | unlike | other_kind | (unseen_s > REACH_LOST_S)[:, None]] = np.inf
+        return sigmas
+
+    def _correct(
+        self,
+        rows: NDArray[np.int64],
+        matched: NDArray[np.int64],
+        boxes: Floats,
+        scores: Floats,
+        columns: NDArray[np.int64],
+    ) -> None:
+        """Take the matched detections into their tracks."""
+        if not len(rows):
+            return
+        held = self.rows
+        self.motion.update(rows, boxes[matched])
+        held["previous"][rows], held["box"][rows] = held["box"][rows], boxes[matched]
+        held["previous_us"][rows], held["seen_us"][rows] = held["seen_us"][rows], self.at_us
+        held["previous_index"][rows] = held["seen_index"][rows]
+        held["score"][rows] = scores[matched]
+        held["hits"][rows] += 1
+        held["votes"][rows, columns[matched]] += scores[matched]
+        lasted_s = (held["seen_us"] - held["born_us"]) / 1e6
+        held["confirmed"] |= (held["hits"] >= self._settings.confirm_hits) & (lasted_s >= self._settings.confirm_s)
+
+    def _start(
+        self, new: NDArray[np.int64], boxes: Floats, scores: Floats, columns: NDArray[np.int64], index: int
+    ) -> None:
+        """Begin a track for each of the detections ``new``."""
+        if not len(new):
+            return
+        n = len(new)
+        fresh = _empty_rows(len(self.classes), n)
+        fresh["number"][:] = np.arange(self.next_number, self.next_number + n)
+        fresh["kind"][:] = self._kind[columns[new]]
+        for name in ("born_us", "seen_us", "previous_us"):
+            fresh[name][:] = self.at_us
+        for name in ("seen_index", "previous_index"):
+            fresh[name][:] = index
+        fresh["hits"][:] = 1
+        fresh["confirmed"][:] = self._settings.confirm_hits <= 1 and self._settings.confirm_s <= 0
+        fresh["score"][:] = scores[new]
+        fresh["votes"][np.arange(n), columns[new]] = scores[new]
+        fresh["box"][:] = fresh["previous"][:] = boxes[new]
+        self.next_number += n
+        self.rows = {name: np.concatenate([array, fresh[name]]) for name, array in self.rows.items()}
+        self.motion = self.motion.append(Motion.start(boxes[new], self._speed_std[columns[new]]))
+
+    def _mark_seen(self, index: int) -> None:
+        self.rows["seen_index"][self.rows["seen_us"] == self.at_us] = index
+
+    def _over(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """Which tracks have ended."""
+        assert self.at_us is not None
+        unseen_s = (self.at_us - self.rows["seen_us"]) / 1e6
+        patience = np.where(self.rows["confirmed"], self._settings.max_lost_s, self._settings.tentative_lost_s)
+        x, y = self.motion.position[:, 0], self.motion.position[:, 1]
+        outside = (x < 0) | (y < 0) | (x > size[0]) | (y > size[1])
+        over: NDArray[np.bool_] = (unseen_s > patience) | (outside & (unseen_s > 0))
+        return over
+
+    def _keep(self, kept: NDArray[np.bool_]) -> None:
+        if not kept.all():
+            self.rows = {name: array[kept] for name, array in self.rows.items()}
+            self.motion = self.motion.select(kept)
+
+    def _view(self, chosen: NDArray[np.bool_]) -> Tracks:
+        rows = {name: array[chosen] for name, array in self.rows.items()}
+        # argmax takes the first of equals: the class that comes first in the alphabet.
+        names = [self.classes[i] for i in rows["votes"].argmax(axis=1)] if len(rows["number"]) else []
+        return Tracks(
+            numbers=rows["number"].tolist(),
+            class_names=names,
+            groups=[group_of(name) for name in names],
+            confirmed=rows["confirmed"],
+            seen=rows["seen_us"] == self.at_us,
+            scores=rows["score"],
+            boxes=rows["box"],
+            previous=rows["previous"],
+            predicted=self.motion.boxes()[chosen],
+            seen_us=rows["seen_us"],
+            seen_index=rows["seen_index"],
+            previous_us=rows["previous_us"],
+            previous_index=rows["previous_index"],
+        )
+
+
+def _empty_rows(classes: int, n: int = 0) -> dict[str, NDArray[Any]]:
+    """The arrays of ``n`` tracks, zeroed."""
+    whole = ("number", "kind", "born_us", "seen_us", "previous_us", "seen_index", "previous_index", "hits")
+    rows: dict[str, NDArray[Any]] = {name: np.zeros(n, np.int64) for name in whole}
+    rows["confirmed"] = np.zeros(n, bool)
+    rows["score"] = np.zeros(n)
+    rows["votes"] = np.zeros((n, classes))
+    rows["box"] = np.zeros((n, 4))
+    rows["previous"] = np.zeros((n, 4))
+    return rows
