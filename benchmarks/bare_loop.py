@@ -59,9 +59,7 @@ def main() -> None:
     session = _session(model, width, height)
     done: list[int] = []
     began = time.perf_counter()
-    threads = [
-        threading.Thread(target=_one_file, args=(f, session, (width, height), float(fps), done)) for f in files
-    ]
+    threads = [threading.Thread(target=_one_file, args=(f, session, (width, height), float(fps), done)) for f in files]
     for thread in threads:
         thread.start()
     for thread in threads:
