@@ -1,0 +1,163 @@
+"""What counts as a crossing of a line and as a stay in a zone, computed from the script itself.
+
+Both look at the actor's anchor (a point of its box in the picture, as the rule says) as a function of continuous
+time: sampled at 100 Hz, and the instant of a crossing then found by bisection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from pipeline.core.classes import expand
+from pipeline.core.rules import Anchor, LineRule, ZoneRule
+from pipeline.sources.synthetic.perspective import Floats
+
+if TYPE_CHECKING:
+    from pipeline.sources.synthetic.scene import Actor, Scene
+
+_SAMPLE_HZ = 100.0
+MARGIN_OF_HEIGHT = 0.08
+"""An anchor has changed sides once it is this far beyond the line, in heights of its box."""
+MARGIN_PX = 2.5
+"""... and at least this far in pixels."""
+_SHORTEST_STAY_S = 0.5
+_LONGEST_GAP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """An actor went over a line to its ``direction`` side (as one walks from A to B), its anchor at ``t_s`` on it."""
+
+    line: str
+    direction: Literal["left", "right"]
+    class_name: str
+    track: int
+    t_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Dwell:
+    """An actor's anchor was in a zone from ``entered_s`` to ``left_s``; both within the scene's duration."""
+
+    zone: str
+    class_name: str
+    track: int
+    entered_s: float
+    left_s: float
+
+
+def anchors_of(scene: Scene, actor: Actor, anchor: Anchor, at: Floats) -> tuple[Floats, Floats]:
+    """(T x 2 anchors, T box heights) in pixels, of the box in the picture; NaN where the actor is not in the picture."""
+    x0, y0, x1, y1 = actor.boxes(scene.camera, at)[0].T
+    y = {"bottom_center": y1, "center": (y0 + y1) / 2, "top_center": y0}[anchor]
+    return np.stack([(x0 + x1) / 2, y], axis=-1), y1 - y0
+
+
+def _side(a: Floats, b: Floats, points: Floats) -> Floats:
+    """Signed pixels from the line through A and B; positive on the right as one walks from A to B (y is down)."""
+    along = (b - a) / np.hypot(*(b - a))
+    away = points - a
+    return np.asarray(along[0] * away[..., 1] - along[1] * away[..., 0])
+
+
+def _between(a: Floats, b: Floats, points: Floats) -> Floats:
+    along = b - a
+    return np.asarray(((points - a) @ along) / (along @ along))
+
+
+def crossings_of(scene: Scene, line: LineRule, actor: Actor, margin: float = 1.0) -> list[Crossing]:
+    """The crossings of one actor over a line of two points, in time order.
+
+    The side an anchor is on changes once it is ``margin`` x max(2.5 px, 0.08 box heights) beyond the line, having
+    gone through between A and B; so jitter on the line is one crossing if it ends beyond, none if it does not. The
+    crossing's time is the last instant on the line before that. A side is forgotten while the actor is out of the
+    picture.
+    """
+    if actor.class_name not in expand(line.classes):
+        return []
+    (a, b), size = (np.array(point) for point in line.points), np.array([scene.width, scene.height])
+    a, b = a * size, b * size
+    at = _instants(scene, actor)
+    anchors, heights = anchors_of(scene, actor, line.anchor, at)
+    sides = _side(a, b, anchors)
+    clear = np.maximum(MARGIN_PX, MARGIN_OF_HEIGHT * heights) * margin
+    settled = np.where(sides > clear, 1, np.where(sides < -clear, -1, 0))
+    found: list[Crossing] = []
+    known = 0
+    for index in np.flatnonzero((settled != 0) | np.isnan(sides)):
+        if np.isnan(sides[index]):
+            known = 0
+            continue
+        side = int(settled[index])
+        if known and side != known:
+            last = index - 1
+            while sides[last] * side > 0:
+                last -= 1
+            t_s = _instant_on_line(scene, actor, line.anchor, (a, b), (float(at[last]), float(at[last + 1])))
+            on, _ = anchors_of(scene, actor, line.anchor, np.array([t_s]))
+            if 0.0 <= float(_between(a, b, on)[0]) <= 1.0:
+                found.append(
+                    Crossing(line.name, "right" if side > 0 else "left", actor.class_name, actor.track, round(t_s, 4))
+                )
+        known = side
+    return found
+
+
+def _instants(scene: Scene, actor: Actor) -> Floats:
+    start, end = max(0.0, actor.motion.starts_s), min(scene.duration_s, actor.motion.ends_s)
+    return np.linspace(start, max(start, end), 2 + int(max(0.0, end - start) * _SAMPLE_HZ))
+
+
+def _instant_on_line(
+    scene: Scene, actor: Actor, anchor: Anchor, line: tuple[Floats, Floats], span: tuple[float, float]
+) -> float:
+    low, high = span
+    first = float(_side(*line, anchors_of(scene, actor, anchor, np.array([low]))[0])[0])
+    for _ in range(16):
+        middle = (low + high) / 2
+        now = float(_side(*line, anchors_of(scene, actor, anchor, np.array([middle]))[0])[0])
+        if now * first > 0:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def inside(polygon: Floats, points: Floats) -> Floats:
+    """T bools: which points lie in a polygon of K x 2 corners (even-odd rule); False for NaN."""
+    within = np.zeros(len(points), bool)
+    for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
+        if y0 == y1:
+            continue
+        spans = (y0 > points[:, 1]) != (y1 > points[:, 1])
+        meets = x0 + (points[:, 1] - y0) / (y1 - y0) * (x1 - x0)
+        within ^= spans & (points[:, 0] < meets)
+    return within & ~np.isnan(points).any(axis=1)
+
+
+def dwells_of(scene: Scene, zone: ZoneRule, actor: Actor) -> list[Dwell]:
+    """The stays of one actor in a zone, in time order.
+
+    A gap of less than 1 s does not end a stay; a stay of less than 0.5 s is none. Instants are exact to 10 ms.
+    """
+    if actor.class_name not in expand(zone.classes):
+        return []
+    polygon = np.array(zone.points) * np.array([scene.width, scene.height])
+    at = _instants(scene, actor)
+    within = inside(polygon, anchors_of(scene, actor, zone.anchor, at)[0])
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], within.astype(int), [0]])))
+    stays: list[list[float]] = []
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        entered, left = float(at[start]), float(at[end - 1])
+        if stays and entered - stays[-1][1] < _LONGEST_GAP_S:
+            stays[-1][1] = left
+        else:
+            stays.append([entered, left])
+    return [
+        Dwell(zone.name, actor.class_name, actor.track, round(entered, 4), round(left, 4))
+        for entered, left in stays
+        if left - entered >= _SHORTEST_STAY_S
+    ]
