@@ -15,9 +15,10 @@ schema      JSON Schema and the reference page, made from the models
 
 from pipeline.config.identity import config_sha256
 from pipeline.config.loading import ClassesOf, load_config, read_config
-from pipeline.config.models import (
-    CameraConfig,
-    Config,
+from pipeline.config.models import CameraConfig, Config
+from pipeline.config.problems import ConfigProblems, Problem
+from pipeline.config.secrets import SecretText, SecretUrl, redact
+from pipeline.config.sections import (
     CountsConfig,
     InferenceConfig,
     KafkaConfig,
@@ -29,8 +30,6 @@ from pipeline.config.models import (
     WindowsConfig,
     ZoneConfig,
 )
-from pipeline.config.problems import ConfigProblems, Problem
-from pipeline.config.secrets import SecretText, SecretUrl, redact
 from pipeline.config.videos import config_from_videos
 
 __all__ = [

@@ -19,16 +19,17 @@ from pydantic import ValidationError
 from pipeline.config.checking import problems_of, unknown_keys
 from pipeline.config.document import Entry, Node, merged, parse, plain
 from pipeline.config.environment import fill_in, read_secret_files
-from pipeline.config.models import CAMERA_ID_PATTERN, CameraConfig, Config, SourceConfig
+from pipeline.config.models import CAMERA_ID_PATTERN, CameraConfig, Config
 from pipeline.config.problems import ConfigProblems, Problem, did_you_mean
 from pipeline.config.secrets import SecretUrl
+from pipeline.config.sections import SourceConfig
 from pipeline.core.classes import GROUPS
 from pipeline.errors import ConfigError
 
 ClassesOf = Callable[[str], Sequence[str] | None]
 """The classes of a model by its name or folder; None when it cannot be loaded."""
 
-SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp")
+SCHEMES = ("rtsp", "rtsps", "rtspt", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp", "file")
 
 _DEFAULTS = tuple(name for name in CameraConfig.model_fields if name in Config.model_fields)
 _PROCESS = tuple(name for name in Config.model_fields if name not in (*_DEFAULTS, "cameras"))

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from pipeline.config.checking import problems_of
 from pipeline.config.document import Entry, Node
 from pipeline.config.loading import ClassesOf, class_problems, config_of
-from pipeline.config.models import Config, LineConfig
+from pipeline.config.models import Config
+from pipeline.config.sections import LineConfig
 from pipeline.errors import ConfigError, UsageError
 
 
