@@ -136,13 +136,15 @@ def _tick_text(axis: TimeAxis, at_us: int, step_s: int) -> str:
 
 
 def _gaps(axis: TimeAxis, x: Values, inner_h: int) -> list[str]:
-    """Grey where nothing, or not everything, was observed: the darker the less."""
+    """Grey where nothing, or not everything, was observed: the darker the less. Equal neighbours are one shape."""
+    shares = np.round(axis.observed, 2)
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(shares) != 0])) if len(shares) else np.zeros(0, np.intp)
     parts = []
-    for i, share in enumerate(axis.observed):
-        if share < 0.98:
+    for first, end in zip(starts, [*starts[1:], len(shares)], strict=True):
+        if shares[first] < 0.98:
             parts.append(
-                f'<rect class="gap" x="{x[i]:.2f}" y="{_TOP}" width="{x[i + 1] - x[i] + 0.3:.2f}" '
-                f'height="{inner_h}" style="opacity:{1 - share:.2f}"/>'
+                f'<rect class="gap" x="{x[first]:.2f}" y="{_TOP}" width="{x[end] - x[first]:.2f}" '
+                f'height="{inner_h}" style="opacity:{1 - shares[first]:.2f}"/>'
             )
     return parts
 

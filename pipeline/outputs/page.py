@@ -18,18 +18,16 @@ import numpy as np
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from pipeline.core.classes import expand, group_of
 from pipeline.core.events import CAMERA_STATUS, Event
 from pipeline.core.ledger import LedgerLine
-from pipeline.outputs import charts
-from pipeline.outputs.camera_log import DWELL_EDGES_S, CameraLog
-from pipeline.outputs.charts import Series, TimeAxis
-from pipeline.outputs.drawing import middle_of
+from pipeline.outputs.camera_log import CameraLog
+from pipeline.outputs.camera_section import axis_of, section
+from pipeline.outputs.charts import TimeAxis
 from pipeline.outputs.jsonl import total_of
+from pipeline.outputs.wording import GROUP_WORD, duration, percent
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MANY_CAMERAS = 6
-_GROUP_WORD = {"person": "people", "vehicle": "vehicles"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,10 @@ def render(facts: Facts) -> str:
     """The whole page."""
     style, script = (_TEMPLATES / "report.css").read_text(), (_TEMPLATES / "report.js").read_text()
     script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    cameras = [_camera(log, facts, number) for number, log in enumerate(facts.cameras)]
+    cameras = [
+        section(log, facts.ledger.get(log.camera_id), facts.failures.get(log.camera_id), number)
+        for number, log in enumerate(facts.cameras)
+    ]
     return (
         _environment()
         .get_template("report.html.j2")
@@ -97,62 +98,24 @@ def _markdown(text: str | None) -> Markup | None:
     return Markup(renderer.render(text))  # noqa: S704  # html is off: the renderer escapes
 
 
-def percent(share: float | None) -> str:
-    """``97 %``; never 100 % or 0 % for what is only nearly so."""
-    if share is None:
-        return "–"
-    if 0.995 <= share < 1 or 0 < share < 0.005:
-        return (
-            f"{share:.2%}".replace("%", "\u202f%")
-            if 0.0001 < share < 0.9999
-            else "> 99.99 %"
-            if share > 0.5
-            else "< 0.01 %"
-        )
-    return f"{share:.0%}".replace("%", "\u202f%")
-
-
-def duration(seconds: float) -> str:
-    """``8.4 s``, ``2 min 19 s``, ``3 h 05 min``, ``4 d 02 h``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600:02} h"
-
-
-def _data_uri(kind: str, content: bytes | None) -> str | None:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}" if content else None
-
-
-def _axis_of(log: CameraLog) -> TimeAxis:
-    """The time axis of a camera: a bin is observed as the count windows say, or by whether it has frames."""
-    timeline = log.timeline
-    frames, span = timeline.sums("frames"), timeline.sums("span_s")
-    told = np.divide(timeline.sums("observed_s"), span, out=np.zeros_like(span), where=span > 0)
-    observed = np.where(span > 0, np.clip(told, 0, 1), (frames > 0).astype(float))
-    # A bin without a frame has nothing to show, whatever the window around it says.
-    return TimeAxis(timeline.starts_us, timeline.bin_us, np.where(frames > 0, observed, 0.0))
-
-
 def _period(facts: Facts) -> str:
-    seen = [(log.first_us, log.last_us, log) for log in facts.cameras if log.first_us is not None and log.last_us]
+    """From when to when; only for how long, where a file's time counts from its own beginning."""
+    seen = [
+        (log.first_us, log.last_us) for log in facts.cameras if log.first_us is not None and log.last_us is not None
+    ]
     if not seen:
         return "nothing was observed"
-    first, last = min(item[0] for item in seen), max(item[1] for item in seen if item[1] is not None)
+    first, last = min(begin for begin, _ in seen), max(end for _, end in seen)
+    if TimeAxis(np.array([first]), 1_000_000).relative:
+        return f"{duration(max(end - begin for begin, end in seen) / 1e6)} of video"
     axis = TimeAxis(np.array([first, last]), 1_000_000)
-    if axis.relative:
-        return f"{duration((last - first) / 1e6)} of video"
     return f"{axis.text(first)} to {axis.text(last)} UTC ({duration((last - first) / 1e6)})"
 
 
 def _tiles(facts: Facts) -> list[dict[str, Any]]:
     tiles: list[dict[str, Any]] = []
     for group in ("person", "vehicle"):
-        word = _GROUP_WORD[group]
+        word = GROUP_WORD[group]
         sides = {
             side: sum(
                 n
@@ -167,7 +130,7 @@ def _tiles(facts: Facts) -> list[dict[str, Any]]:
     for group in ("person", "vehicle"):
         most = max((int(log.timeline.maxima(group).max(initial=0)) for log in facts.cameras), default=0)
         tiles.append(
-            {"name": f"{_GROUP_WORD[group]} at once, at most", "value": most, "note": "in one picture", "css": group}
+            {"name": f"{GROUP_WORD[group]} at once, at most", "value": most, "note": "in one picture", "css": group}
         )
     observed, span = (sum(getattr(log, name) for log in facts.cameras) for name in ("observed_s", "span_s"))
     share = min(1.0, observed / span) if span else None
@@ -178,168 +141,6 @@ def _tiles(facts: Facts) -> list[dict[str, Any]]:
     )
     tiles.append({"name": "frames analysed", "value": total.analysed, "note": note, "css": "plain"})
     return tiles
-
-
-def _camera(log: CameraLog, facts: Facts, number: int) -> dict[str, Any]:
-    axis = _axis_of(log)
-    timeline = log.timeline
-    frames = timeline.sums("frames")
-    means = {
-        group: np.divide(timeline.sums(group), frames, out=np.zeros_like(frames), where=frames > 0)
-        for group in ("person", "vehicle")
-    }
-    ledger = facts.ledger.get(log.camera_id)
-    return {
-        "id": log.camera_id,
-        "anchor": f"camera-{number}",
-        "state": "failed" if log.camera_id in facts.failures else log.state or "no signal",
-        "failure": facts.failures.get(log.camera_id),
-        "coverage": log.coverage,
-        "frames": log.frames,
-        "ledger": ledger,
-        "peaks": {group: int(timeline.maxima(group).max(initial=0)) for group in ("person", "vehicle")},
-        "crossed": {
-            group: sum(n for (_, kind, _), n in log.crossings.items() if kind == group)
-            for group in ("person", "vehicle")
-        },
-        "picture": _picture(log),
-        "occupancy": _occupancy_chart(log, axis, means) if len(axis.starts_us) else None,
-        "lines": [_line(log, axis, name) for name in _line_names(log)],
-        "zones": [_zone(log, name) for name in _zone_names(log)],
-    }
-
-
-def _occupancy_chart(log: CameraLog, axis: TimeAxis, means: Mapping[str, charts.Values]) -> Markup:
-    most = {group: log.timeline.maxima(group) for group in ("person", "vehicle")}
-    frames = log.timeline.sums("frames")
-    series = [
-        Series(f"{_GROUP_WORD[group]}, {what}", values, group, area=what == "mean", thin=what == "max")
-        for what, by_group in (("max", most), ("mean", means))
-        for group, values in by_group.items()
-    ]
-
-    def tip(i: int) -> str:
-        begin = int(axis.starts_us[i])
-        when = f"{axis.text(begin)} to {axis.text(begin + axis.bin_us)}"
-        if not frames[i]:
-            return f"{when}: not observed"
-        told = ", ".join(
-            f"{_GROUP_WORD[group]} {means[group][i]:.2f} mean, {int(most[group][i])} max"
-            for group in ("person", "vehicle")
-        )
-        return f"{when}: {told}, observed {percent(float(axis.observed[i]))}"
-
-    label = f"People and vehicles in the picture of {log.camera_id} over time"
-    return charts.time_chart(axis, series, label=label, tip=tip)
-
-
-def _line_names(log: CameraLog) -> list[str]:
-    return list(dict.fromkeys([line.name for line in log.rules.lines] + sorted({key[0] for key in log.crossings})))
-
-
-def _kinds(log: CameraLog, name: str) -> list[str]:
-    """What a line counts apart, whether or not anything came."""
-    wanted = {group_of(c) or c for line in log.rules.lines if line.name == name for c in expand(line.classes)}
-    seen = {kind for line, kind, _ in log.crossings if line == name}
-    return sorted(wanted | seen, key=lambda kind: ({"person": 0, "vehicle": 1}.get(kind, 2), kind))
-
-
-def _line(log: CameraLog, axis: TimeAxis, name: str) -> dict[str, Any]:
-    kinds = _kinds(log, name)
-    rows: list[dict[str, Any]] = [
-        {"kind": kind, "left": log.crossings[name, kind, "left"], "right": log.crossings[name, kind, "right"]}
-        for kind in kinds
-    ]
-    most = max((max(row["left"], row["right"]) for row in rows), default=0)
-    totals = {
-        (kind, side): np.cumsum(log.timeline.sums(f"{name}\x1f{kind}\x1f{side}"))
-        for kind in kinds
-        for side in ("left", "right")
-    }
-    series = [
-        Series(f"{kind} to the {side}", values, _css(kind), dashed=side == "left")
-        for (kind, side), values in totals.items()
-        if len(values) and values[-1] > 0
-    ]
-
-    def tip(i: int) -> str:
-        told = ", ".join(
-            f"{kind} {int(totals[kind, 'left'][i])} left {int(totals[kind, 'right'][i])} right" for kind in kinds
-        )
-        return f"until {axis.text(int(axis.starts_us[i]) + axis.bin_us)}: {told}"
-
-    label = f"Crossings of {name} so far"
-    chart = charts.time_chart(axis, series, label=label, tip=tip, stepped=True) if series else None
-    return {"name": name, "rows": rows, "most": most, "chart": chart, "series": series}
-
-
-def _css(kind: str) -> str:
-    return kind if kind in _GROUP_WORD else "other"
-
-
-def _zone_names(log: CameraLog) -> list[str]:
-    return list(dict.fromkeys([zone.name for zone in log.rules.zones] + sorted(log.zones)))
-
-
-def _zone(log: CameraLog, name: str) -> dict[str, Any]:
-    zone = log.zones.get(name)
-    if zone is None or not zone.stays:
-        return {"name": name, "stays": 0, "chart": None, "mean_s": 0.0, "longest_s": 0.0}
-    last = max(i for i, count in enumerate(zone.histogram) if count)
-    shown = range(min(len(DWELL_EDGES_S), max(last + 1, 4)))
-    names = [_edge_name(i) for i in shown]
-    chart = charts.bar_chart(
-        names, [zone.histogram[i] for i in shown], css="zone", label=f"Time spent in {name}", unit="stays"
-    )
-    return {"name": name, "stays": zone.stays, "chart": chart, "mean_s": zone.mean_s, "longest_s": zone.longest_s}
-
-
-def _edge_name(i: int) -> str:
-    def short(seconds: int) -> str:
-        return f"{seconds} s" if seconds < 60 else f"{seconds // 60} min" if seconds < 3600 else f"{seconds // 3600} h"
-
-    if i + 1 == len(DWELL_EDGES_S):
-        return f"over {short(DWELL_EDGES_S[i])}"
-    if i == 0:
-        return f"under {short(DWELL_EDGES_S[1])}"
-    return f"{short(DWELL_EDGES_S[i]).removesuffix(' s').removesuffix(' min')}–{short(DWELL_EDGES_S[i + 1])}"
-
-
-def _picture(log: CameraLog) -> dict[str, Any]:
-    """The still, the heat maps over it, and the rules as the numbers an SVG wants."""
-    width, height = log.size or (960, 540)
-    heats = {
-        group: _data_uri("png", log.heat.png(group) if log.heat else None) for group in ("person", "vehicle", "other")
-    }
-
-    def at(point: tuple[float, float]) -> tuple[float, float]:
-        return round(point[0] * width, 1), round(point[1] * height, 1)
-
-    lines = []
-    for line in log.rules.lines:
-        points = [at(point) for point in line.points]
-        middle, right = middle_of(points)
-        reach = width * 0.035
-        lines.append(
-            {
-                "name": line.name,
-                "points": " ".join(f"{x},{y}" for x, y in points),
-                "a": points[0],
-                "b": points[-1],
-                "middle": middle,
-                "tip": (round(middle[0] + right[0] * reach, 1), round(middle[1] + right[1] * reach, 1)),
-            }
-        )
-    zones = [
-        {
-            "name": zone.name,
-            "points": " ".join(f"{x},{y}" for x, y in map(at, zone.points)),
-            "label": at(min(zone.points, key=lambda p: (p[1], p[0]))),
-        }
-        for zone in log.rules.zones
-    ]
-    still = _data_uri("jpeg", log.still_jpeg)
-    return {"width": width, "height": height, "still": still, "heats": heats, "lines": lines, "zones": zones}
 
 
 def _ledger(ledger: Mapping[str, LedgerLine]) -> dict[str, Any]:
@@ -367,7 +168,7 @@ def _short_type(type_: str) -> str:
 
 
 def _event_rows(facts: Facts) -> list[dict[str, Any]]:
-    axes = {log.camera_id: _axis_of(log) for log in facts.cameras}
+    axes = {log.camera_id: axis_of(log) for log in facts.cameras}
     rows = []
     for event in facts.events:
         axis = axes.get(event.camera_id)
