@@ -52,7 +52,6 @@ from pipeline.inference.store import Model, keep_model
 
 _FREE_SHAPES = ((640, 384), (512, 512))  # for a network that takes any: one for 16:9, one for 4:3, of like cost
 _COST_RUNS = 7
-_LOW = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +283,7 @@ def _manifest(
 def _thresholds(wanted: Wanted, defaults: Defaults) -> Thresholds:
     score = defaults.score if wanted.score_threshold is None else wanted.score_threshold
     nms_iou = defaults.nms_iou if wanted.nms_iou is None else wanted.nms_iou
-    return Thresholds(score=score, low=min(_LOW, score), nms_iou=nms_iou)
+    return Thresholds(score=score, low=min(defaults.low, score), nms_iou=nms_iou)
 
 
 def _tried(data: bytes, manifest: Manifest, facts: TensorFacts, path: Path) -> tuple[list[float], int]:

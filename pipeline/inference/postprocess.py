@@ -53,7 +53,8 @@ def suppress(found: Candidates, rivals_of_class: NDArray[np.int64] | None, nms_i
     best = found.take(order)
     if rivals_of_class is not None and len(order) > 1:
         sets = rivals_of_class[best.class_ids]
-        overlaps = iou_matrix(best.boxes, best.boxes) > nms_iou
+        with np.errstate(over="ignore", invalid="ignore"):  # a broken network's boxes may be of any size
+            overlaps = iou_matrix(best.boxes, best.boxes) > nms_iou
         overlaps &= sets[:, None] == sets[None, :]
         best = best.take(_greedy(overlaps))
     return best.take(np.arange(min(len(best.scores), MAX_DETECTIONS)))
