@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 
 from pipeline.core.ledger import FrameLedger
+from pipeline.sources.address import locate
 from pipeline.sources.base import Clock, PictureSize, Stream, StreamSettings
+from pipeline.sources.files import FileStream
+from pipeline.sources.live import LiveStream
 
 __all__ = ["Stream", "open_stream"]
 
@@ -23,4 +26,7 @@ def open_stream(
     Nothing is opened before the first ``next``. Setting ``stop`` ends the iteration soon; frames not yet handed out
     are dropped with cause ``shutdown``. Raises nothing itself.
     """
-    raise NotImplementedError
+    address = locate(settings.source)
+    if address.kind == "folder" or (address.kind == "file" and settings.mode != "realtime"):
+        return FileStream(settings, address, picture_size, ledger, stop)
+    return LiveStream(settings, address, picture_size, ledger=ledger, clock=clock, stop=stop)

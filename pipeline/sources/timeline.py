@@ -1,0 +1,97 @@
+"""Stream time that can be trusted, out of presentation timestamps that cannot.
+
+The rule, frame by frame (``step`` = this timestamp minus the last one):
+
+    0 < step <= 10 s      believed as it is: variable frame rate, a lying declared rate, lost packets
+    missing               placed one usual step after the last frame
+    anything else         doubted: placed one usual step after the last frame, and the next frame decides:
+        it returns to the old clock        the doubted timestamp was an error; nothing else changes
+        it goes on from the doubted one    the stream's clock really moved (see ``Jump``)
+
+A clock that moved back by at most a second, as cameras do every now and then, goes on without a break. A larger
+move is a ``Jump``: for files a new epoch, since what follows is another recording. Forward, up to an hour is
+believed (a recording with a hole in it keeps its times); beyond, and backwards, time goes on without a gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BELIEVED_STEP_US = 10_000_000
+SMALL_REWIND_US = 1_000_000
+BELIEVED_HOLE_US = 3_600_000_000
+_USUAL_US = 40_000
+_SLOWEST_US = 1_000_000
+_FASTEST_US = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The time of one frame: ``pts_us`` since the first frame; rises by at least 1 from frame to frame.
+
+    jump_us: None, or by how much the stream's own clock jumped just before this frame (negative: backwards).
+    """
+
+    pts_us: int
+    jump_us: int | None = None
+
+
+@dataclass(slots=True)
+class Timeline:
+    """Turns raw timestamps of one connection or file into rising stream time.
+
+    usual_us: expected microseconds from frame to frame, until the stream has shown its own.
+    repaired: how many timestamps were missing or doubted.
+    """
+
+    usual_us: int = _USUAL_US
+    repaired: int = 0
+    _last_us: int | None = None
+    _offset_us: int = 0
+    _doubted_us: int | None = None
+
+    def __post_init__(self) -> None:
+        if not _FASTEST_US <= self.usual_us <= _SLOWEST_US:
+            self.usual_us = _USUAL_US
+
+    def tick(self, raw_us: int | None) -> Tick:
+        """The time of the next frame, whose own timestamp is ``raw_us`` (microseconds, any origin, None: missing)."""
+        if self._last_us is None:
+            self._offset_us = -raw_us if raw_us is not None else 0
+            self.repaired += raw_us is None
+            return self._at(0)
+        if raw_us is None:
+            self.repaired += 1
+            return self._at(self._last_us + self.usual_us)
+        step_us = raw_us + self._offset_us - self._last_us
+        if 0 < step_us <= BELIEVED_STEP_US:
+            self._doubted_us = None
+            if step_us <= _SLOWEST_US:
+                self.usual_us = max(step_us, _FASTEST_US)
+            return self._at(self._last_us + step_us)
+        self.repaired += 1
+        if self._doubted_us is not None and 0 < raw_us - self._doubted_us <= BELIEVED_STEP_US:
+            return self._moved(raw_us, self._doubted_us)
+        self._doubted_us = raw_us
+        return self._at(self._last_us + self.usual_us)
+
+    @property
+    def end_us(self) -> int:
+        """When the last frame ends: its time and one usual step; 0 before the first frame."""
+        return 0 if self._last_us is None else self._last_us + self.usual_us
+
+    def _moved(self, raw_us: int, doubted_us: int) -> Tick:
+        """The clock went on from a doubted timestamp: from here the doubted frame is where it was placed."""
+        assert self._last_us is not None
+        jump_us = doubted_us + self._offset_us - self._last_us
+        pts_us = self._last_us + raw_us - doubted_us
+        told = None if -SMALL_REWIND_US <= jump_us <= 0 else jump_us
+        if BELIEVED_STEP_US < jump_us <= BELIEVED_HOLE_US:
+            pts_us += jump_us
+        self._doubted_us = None
+        self._offset_us = pts_us - raw_us
+        return Tick(self._at(pts_us).pts_us, told)
+
+    def _at(self, pts_us: int) -> Tick:
+        self._last_us = pts_us
+        return Tick(pts_us)
