@@ -29,7 +29,7 @@ from pipeline.errors import ConfigError
 ClassesOf = Callable[[str], Sequence[str] | None]
 """The classes of a model by its name or folder; None when it cannot be loaded."""
 
-SCHEMES = ("rtsp", "rtsps", "rtspt", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp", "file")
+SCHEMES = ("rtsp", "rtsps", "rtspt", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp")
 
 _DEFAULTS = tuple(name for name in CameraConfig.model_fields if name in Config.model_fields)
 _PROCESS = tuple(name for name in Config.model_fields if name not in (*_DEFAULTS, "cameras"))
@@ -201,7 +201,7 @@ class _Reader:
         line, column = node.place(("source", "url"))
         scheme = url.reveal().partition("://")[0].lower()
         if scheme not in SCHEMES:
-            mend = did_you_mean(scheme, SCHEMES)
+            mend = "write the path itself" if scheme == "file" else did_you_mean(scheme, SCHEMES)
             self._wrong(line, column, "source", f"unknown scheme {scheme}://", mend, "unknown-scheme")
             return
         try:

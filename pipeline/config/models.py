@@ -8,6 +8,7 @@ process and stand at the top only.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import yaml
@@ -16,7 +17,7 @@ from pydantic import AwareDatetime, Field, PrivateAttr, field_validator, model_v
 from pipeline.config import shapes
 from pipeline.config.document import Node, Place, dotted
 from pipeline.config.problems import Problem, Severity, fault
-from pipeline.config.secrets import MASK, SecretUrl, redact
+from pipeline.config.secrets import MASK, SecretUrl, redact, secrets_in
 from pipeline.config.sections import (
     CountsConfig,
     InferenceConfig,
@@ -144,6 +145,10 @@ class Config(_CameraDefaults):
             return yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
         return redact(_SECRET_LINE.sub(rf"\g<key>{MASK}", self._text))
 
+    def plain_secrets(self) -> list[tuple[str | int, ...]]:
+        """The keys whose password is written out in the file, rather than put in from outside."""
+        return [path for path, node in _scalars(self._node, ()) if _is_plain_secret(path, node)] if self._node else []
+
     def problem(
         self,
         key: tuple[str | int, ...],
@@ -164,3 +169,22 @@ class Config(_CameraDefaults):
         if camera is not None and camera._node is not None:
             return camera._node.place(key[2:], at_key=at_key)
         return self._node.place(key, at_key=at_key) if self._node else (0, 0)
+
+
+def _scalars(node: Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Node]]:
+    if isinstance(node.value, dict):
+        for key, entry in node.value.items():
+            yield from _scalars(entry.node, (*path, key))
+    elif isinstance(node.value, list):
+        for i, item in enumerate(node.value):
+            yield from _scalars(item, (*path, i))
+    else:
+        yield path, node
+
+
+def _is_plain_secret(path: tuple[str | int, ...], node: Node) -> bool:
+    if path[-1] == "password":
+        return bool(node.written) and "${" not in node.written
+    if path[-1] not in ("url", "source"):
+        return False
+    return any("${" not in secret for secret in secrets_in(node.written))

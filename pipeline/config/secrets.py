@@ -61,6 +61,12 @@ def redact(text: str) -> str:
     return redact_shape(text)
 
 
+def secrets_in(text: str) -> list[str]:
+    """The passwords and tokens that the shape of a URL tells."""
+    found = [match["password"] for match in _USERINFO.finditer(text)]
+    return [secret for secret in found + [match["value"] for match in _SENSITIVE_VALUE.finditer(text)] if secret]
+
+
 class SecretText:
     """A secret; ``repr`` and ``str`` say ``***``, ``reveal()`` gives it. It cannot be pickled or turned into JSON."""
 
@@ -122,8 +128,8 @@ class SecretUrl(SecretText):
     def __init__(self, value: str, shown: str | None = None) -> None:
         self._value = value
         self._shown = redact_shape(value if shown is None else shown)
-        for found in (*_USERINFO.finditer(value), *_SENSITIVE_VALUE.finditer(value)):
-            remember_secret(found[found.lastgroup or 0])
+        for secret in secrets_in(value):
+            remember_secret(secret)
 
     def __str__(self) -> str:
         return self._shown
