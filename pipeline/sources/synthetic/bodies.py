@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.sources.synthetic.meshes import mesh_of
 from pipeline.sources.synthetic.perspective import NEAREST_M, Floats, Perspective
 
 # Joints of a person, in the order of Person.joints.
@@ -56,34 +57,17 @@ class Vehicle:
 
     def hull(self) -> Floats:
         """N x 3 points in the body frame that bound what is drawn."""
-        half, wide, high = self.length_m / 2, self.width_m / 2, self.height_m
-        if self.kind in {"motorcycle", "bicycle"}:
-            grip = self.axles[0] - 0.25
-            ends = [(x, 0.0, z) for x in (-half, half) for z in (0.0, 2 * self.wheel_m)]
-            return np.array([*ends, (grip, wide, high), (grip, -wide, high), (self.axles[-1] + 0.1, 0.0, 0.8 * high)])
-        rear, front, shoulder = PROFILES[self.kind]
-        roof = [(x * self.length_m, y, high) for x in (rear, front) for y in (-0.84 * wide, 0.84 * wide)]
-        body = [
-            (x, y, z) for x in (-half, half) for y in (-wide, wide) for z in (0.3 * shoulder * high, shoulder * high)
-        ]
-        tyres = [(x, y, 0.0) for x in self.axles for y in (-wide, wide)]
-        return np.array([*roof, *body, *tyres])
+        if self.kind not in {"motorcycle", "bicycle"}:
+            return mesh_of(self.kind).hull()
+        half, wide, high, tyre = self.length_m / 2, self.width_m / 2, self.height_m, 2 * self.wheel_m
+        bars = [(self.axles[0] - 0.22, y, high) for y in (-wide, wide)]
+        tyres = [(x, 0.0, z) for x in (-half, half) for z in (0.25 * tyre, 0.75 * tyre)]
+        return np.array([*bars, *tyres, *((x, 0.0, z) for x in self.axles for z in (0.0, tyre))])
 
-    def points(self, where: Floats, headings: Floats, walked: Floats) -> tuple[Floats, Floats]:
+    def points(self, where: Floats, headings: Floats, _walked: Floats) -> tuple[Floats, Floats]:
         """World points T x N x 3 that bound it, and the radius of each (zeros)."""
         hull = self.hull()
         return place(hull[None], where, headings), np.zeros(len(hull))
-
-
-PROFILES: dict[str, tuple[float, float, float]] = {
-    # where the roof begins and ends (of the length, from the middle), height of the shoulder line (of the height)
-    "sedan": (-0.26, 0.10, 0.62),
-    "hatch": (-0.40, 0.10, 0.62),
-    "suv": (-0.44, 0.14, 0.60),
-    "van": (-0.495, 0.26, 0.58),
-    "bus": (-0.498, 0.49, 0.98),
-    "truck": (0.20, 0.44, 0.55),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +205,9 @@ def boxes_in_picture(camera: Perspective, points: Floats, radii: Floats, full: F
     """
     size = np.array([camera.width, camera.height] * 2, np.float64)
     box = np.where(np.isnan(full), np.nan, np.clip(full, 0.0, size))
-    beyond = np.flatnonzero((np.abs(box - full) > 0).any(axis=1))
+    outside = (full[:, 2] < 0) | (full[:, 3] < 0) | (full[:, 0] > camera.width) | (full[:, 1] > camera.height)
+    box[outside] = np.nan
+    beyond = np.flatnonzero((np.abs(box - full) > 0).any(axis=1))  # False for NaN
     if len(beyond):
         box[beyond] = _cut_to_view(camera, points[beyond], radii)
     with np.errstate(invalid="ignore"):

@@ -22,6 +22,7 @@ CLASSES: tuple[str, ...] = ("person", "bicycle", "car", "motorcycle", "bus", "tr
 """Classes of ``Detections`` made from truth, in the order of their ids."""
 
 _MASK_CELLS = 12
+_WAY_HZ = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ class Scene:
     look: Look = field(default_factory=Look)
     fps: float = 12.5
     _painter: object = field(default=None, init=False, repr=False)
+    _ways: dict[int, tuple[Floats, Floats]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def width(self) -> int:
@@ -148,6 +150,15 @@ class Scene:
         full = np.array([pair[1] for pair in pairs]).reshape(-1, len(at), 4)
         depth = np.array([self._depths(actor, at) for actor in self.actors]).reshape(-1, len(at))
         return [self._truth(float(t_s), clipped[:, k], full[:, k], depth[:, k]) for k, t_s in enumerate(at)]
+
+    def way(self, actor: Actor) -> tuple[Floats, Floats]:
+        """(T instants at 50 Hz or a little more, T x 4 boxes in the picture) of one of the actors, within the script."""
+        if actor.track not in self._ways:
+            start, end = max(0.0, actor.motion.starts_s), min(self.duration_s, actor.motion.ends_s)
+            span = max(0.0, end - start)
+            at = np.linspace(start, start + span, 2 + int(span * _WAY_HZ))
+            self._ways[actor.track] = at, actor.boxes(self.camera, at)[0]
+        return self._ways[actor.track]
 
     def _depths(self, actor: Actor, at: Floats) -> Floats:
         where = actor.motion.positions(at)
