@@ -21,6 +21,7 @@ ones is not told when there are both; see ``evaluation.directed``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -79,7 +80,10 @@ def read_truth(path: Path, frame_rate: FrameRate | None = None) -> list[VideoTru
 
 
 def _camera(entry: Mapping[str, Any]) -> str:
-    return str(entry.get("camera") or Path(entry["file"]).stem)
+    """The camera's id: as told, or as ``passerby run FILE`` would call it."""
+    if entry.get("camera"):
+        return str(entry["camera"])
+    return re.sub(r"[^a-z0-9_.-]+", "-", Path(entry["file"]).stem.lower()).strip("-._")[:56] or "camera"
 
 
 def _video(entry: Mapping[str, Any]) -> VideoTruth:
