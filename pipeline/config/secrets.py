@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -65,6 +66,12 @@ def secrets_in(text: str) -> list[str]:
     """The passwords and tokens that the shape of a URL tells."""
     found = [match["password"] for match in _USERINFO.finditer(text)]
     return [secret for secret in found + [match["value"] for match in _SENSITIVE_VALUE.finditer(text)] if secret]
+
+
+def replace_secrets(text: str, replacement: Callable[[str], str]) -> str:
+    """``text`` with each secret that ``secrets_in`` finds replaced by what ``replacement`` makes of it."""
+    text = _USERINFO.sub(lambda m: f"{m['scheme']}{m['user']}:{m['password'] and replacement(m['password'])}@", text)
+    return _SENSITIVE_VALUE.sub(lambda m: m["name"] + (m["value"] and replacement(m["value"])), text)
 
 
 class SecretText:

@@ -15,7 +15,7 @@ from pipeline.sources.base import SampledFrame, StatusChanged, Stream, SystemClo
 from pipeline.sources.open import open_stream
 
 _EVERY_FRAME_FPS = 1e6
-_RATE_FRAMES = 24  # enough to tell 24 from 25 frames a second
+_RATE_FRAMES = 40  # enough to tell 24 from 25 frames a second
 _RATE_S = 3.0
 
 
@@ -42,7 +42,7 @@ def look(camera: CameraConfig, *, timeout_s: float = 20.0, preview_width: int = 
 
 def _first_second(stream: Stream, camera: CameraConfig, stop: threading.Event) -> tuple[SourceFacts, Picture]:
     frames: list[SampledFrame] = []
-    reason = "no picture came"
+    reason = ""
     for item in stream:
         if isinstance(item, SampledFrame):
             frames.append(item)
@@ -54,7 +54,7 @@ def _first_second(stream: Stream, camera: CameraConfig, stop: threading.Event) -
             break
     if not frames:
         error = SourceUnreadable if stream.is_finite and not stop.is_set() else SourceUnavailable
-        raise error(f"{camera.source.url}: {reason}")
+        raise error(reason or f"{camera.source.url}: no picture came")
     first, last = frames[0], frames[-1]
     seconds = (last.frame.pts_us - first.frame.pts_us) / 1e6
     facts = SourceFacts(
