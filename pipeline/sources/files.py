@@ -207,8 +207,7 @@ class FileStream:
         self._repaired += timeline.repaired
         end_us = timeline.end_us
         tally.declared_s = video.duration_s
-        short = video.duration_s is not None and end_us / 1e6 < min(video.duration_s - 1.0, 0.98 * video.duration_s)
-        if video.broke_off or short:
+        if video.broke_off or video.missing_s > max(1.0, 0.02 * (video.duration_s or 0.0)):
             tally.broke_off_s = end_us / 1e6
         self._elapsed_us = clip_began_us + end_us
         self._position_us = self._elapsed_us

@@ -25,6 +25,37 @@ _SLOWEST_US = 1_000_000
 _FASTEST_US = 1_000
 
 
+@dataclass(slots=True)
+class BestEffort:
+    """Presentation or decoding timestamps, whichever has gone wrong less often so far.
+
+    Some containers (AVI with B-frames above all) give presentation times in the wrong order, while the decoding times
+    beside them, which come out of the decoder in order, are right. The rule is FFmpeg's ``best_effort_timestamp``,
+    which PyAV does not hand on.
+    """
+
+    _faulty_pts: int = 0
+    _faulty_dts: int = 0
+    _last_pts: int | None = None
+    _last_dts: int | None = None
+
+    def choose(self, pts: int | None, dts: int | None) -> int | None:
+        """The better timestamp of the next frame in the order of presentation; None if it has neither."""
+        if dts is not None:
+            self._faulty_dts += self._last_dts is not None and dts <= self._last_dts
+            self._last_dts = dts
+        elif pts is not None:
+            self._last_dts = pts
+        if pts is not None:
+            self._faulty_pts += self._last_pts is not None and pts <= self._last_pts
+            self._last_pts = pts
+        elif dts is not None:
+            self._last_pts = dts
+        if pts is not None and (self._faulty_pts <= self._faulty_dts or dts is None):
+            return pts
+        return dts
+
+
 @dataclass(frozen=True, slots=True)
 class Tick:
     """The time of one frame: ``pts_us`` since the first frame; rises by at least 1 from frame to frame.

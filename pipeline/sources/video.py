@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import SourceUnreadable
 from pipeline.sources.address import Address
 from pipeline.sources.base import StreamSettings
+from pipeline.sources.timeline import BestEffort
 from pipeline.sources.video_errors import check_file, translate
 
 av.logging.set_level(None)
@@ -49,6 +50,8 @@ class Video:
         self.address = address
         self.corrupt_packets = 0
         self.broke_off = False
+        self._timestamps = BestEffort()
+        self._last_us: int | None = None
         if address.is_local:
             check_file(address)
         try:
@@ -99,7 +102,11 @@ class Video:
             return []
         if (packet is not None and packet.is_corrupt) or any(image.is_corrupt for image in images):
             self.corrupt_packets += 1
-        return [DecodedFrame(_microseconds(image.pts, image.time_base), image) for image in images]
+        choose = self._timestamps.choose
+        frames = [DecodedFrame(_microseconds(choose(image.pts, image.dts), image.time_base), image) for image in images]
+        if frames and frames[-1].raw_us is not None:
+            self._last_us = frames[-1].raw_us
+        return frames
 
     def packets(self) -> Iterator[av.Packet[VideoStream]]:
         """The packets of the video stream, not decoded; for measuring. Raises as ``frames``."""
@@ -132,6 +139,14 @@ class Video:
         if self._stream.duration and self._stream.time_base and self._stream.duration > 0:
             return float(self._stream.duration * self._stream.time_base)
         return None
+
+    @property
+    def missing_s(self) -> float:
+        """Seconds between the last decoded frame and the declared end of the video; 0 where none is declared."""
+        s = self._stream
+        if self._last_us is None or not s.duration or s.time_base is None:
+            return 0.0
+        return float(((s.start_time or 0) + s.duration) * s.time_base) - self._last_us / 1e6
 
     @property
     def declared_fps(self) -> float | None:
