@@ -166,11 +166,15 @@ def _sorted_runs(path: Path, limit_bytes: int) -> Iterator[BinaryIO]:
 def _replace(path: Path, lines: Iterable[bytes]) -> None:
     """Write ``lines`` beside ``path`` and put the new file in its place at one stroke."""
     beside = path.with_name(f"{path.name}.sorting")
-    with beside.open("wb") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 class JsonLinesWriter:
