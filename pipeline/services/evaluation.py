@@ -14,6 +14,7 @@ So truth = matched + missed, and counted = matched + double + opposite + false, 
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
@@ -263,8 +264,9 @@ def _score_kind(
         yield CountScore(*names, direction, len(mine), len(times), missed, len(double), len(opposite), false)
 
 
-def _near(t_s: float, times_s: Sequence[float], tolerance_s: float) -> bool:
-    return any(abs(t_s - other) <= tolerance_s for other in times_s)
+def _near(t_s: float, rising_s: Sequence[float], tolerance_s: float) -> bool:
+    after = bisect.bisect_left(rising_s, t_s)
+    return any(abs(t_s - other) <= tolerance_s for other in rising_s[max(0, after - 1) : after + 1])
 
 
 def match_times(truth_s: Sequence[float], counted_s: Sequence[float], tolerance_s: float) -> list[tuple[int, int]]:
@@ -273,10 +275,11 @@ def match_times(truth_s: Sequence[float], counted_s: Sequence[float], tolerance_
     Both sequences rise. Solved apart for each stretch of time that touches no other, so that long runs stay cheap.
     """
     pairs: list[tuple[int, int]] = []
-    for mine, theirs in _stretches(truth_s, counted_s, tolerance_s):
+    truth, counted = np.asarray(truth_s, np.float64), np.asarray(counted_s, np.float64)
+    for mine, theirs in _stretches(truth, counted, tolerance_s):
         if len(mine) == 0 or len(theirs) == 0:
             continue
-        distance = np.abs(np.asarray(truth_s)[mine, None] - np.asarray(counted_s)[None, theirs])
+        distance = np.abs(truth[mine, None] - counted[None, theirs])
         # One pair more outweighs any gain in distance.
         forbidden = (tolerance_s + 1.0) * (min(distance.shape) + 1)
         rows, columns = linear_sum_assignment(np.where(distance <= tolerance_s, distance, forbidden))
@@ -286,10 +289,10 @@ def match_times(truth_s: Sequence[float], counted_s: Sequence[float], tolerance_
 
 
 def _stretches(
-    truth_s: Sequence[float], counted_s: Sequence[float], tolerance_s: float
+    truth_s: NDArray[np.float64], counted_s: NDArray[np.float64], tolerance_s: float
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Indices of both sides, split wherever nothing happens for longer than the tolerance."""
-    times = np.concatenate([np.asarray(truth_s, float), np.asarray(counted_s, float)])
+    times = np.concatenate([truth_s, counted_s])
     order = np.argsort(times, kind="stable")
     cuts = np.flatnonzero(np.diff(times[order]) > tolerance_s) + 1
     for part in np.split(order, cuts):
