@@ -35,7 +35,7 @@ from pipeline.core.geometry import (
 from pipeline.core.rules import LineRule
 
 CLEAR_SIZES = 0.15  # this far from the line an object is clear of it
-ARMED_SIZES = 0.05  # an object first seen nearer than this has no near side
+ARMED_SIZES = 0.08  # an object first seen nearer than this has no near side
 BEYOND_SIZES = 0.05  # at a track's end: this far over counts, and so does standing there for STAND_US
 SETTLE_US = 180_000  # a box must stay clear this long: a flicker is shorter
 STAND_US = 5_000_000  # just over the line and still there after this long: it has crossed
