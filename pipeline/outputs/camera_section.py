@@ -86,8 +86,7 @@ def _occupancy_chart(log: CameraLog, axis: TimeAxis, means: Mapping[str, charts.
         if not frames[i]:
             return f"{when}: not observed"
         told = ", ".join(
-            f"{GROUP_WORD[group]} {means[group][i]:.2f} mean, {int(most[group][i])} max"
-            for group in ("person", "vehicle")
+            f"{GROUP_WORD[group]} {means[group][i]:.2f} mean, {int(most[group][i])} max" for group in shown
         )
         return f"{when}: {told}, observed {percent(float(axis.observed[i]))}"
 
