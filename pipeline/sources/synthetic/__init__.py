@@ -10,17 +10,10 @@ a seed by NumPy and Pillow alone; the same seed gives the same scene and the sam
 
 from __future__ import annotations
 
-from pipeline.sources.synthetic.scene import (
-    CLASSES,
-    Actor,
-    Crossing,
-    Dwell,
-    Scene,
-    Truth,
-    detections,
-)
+from pipeline.sources.synthetic.crossing import Crossing, Dwell
+from pipeline.sources.synthetic.scene import CLASSES, Actor, Scene, Truth, detections
 from pipeline.sources.synthetic.situations import SITUATIONS, street
-from pipeline.sources.synthetic.stream import parse_source, synthetic_frames, write_video
+from pipeline.sources.synthetic.stream import frame_times, parse_source, synthetic_frames, truth_of, write_video
 
 __all__ = [
     "CLASSES",
@@ -31,8 +24,10 @@ __all__ = [
     "Scene",
     "Truth",
     "detections",
+    "frame_times",
     "parse_source",
     "street",
     "synthetic_frames",
+    "truth_of",
     "write_video",
 ]

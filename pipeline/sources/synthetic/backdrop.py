@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,10 +59,10 @@ def backdrop(camera: Perspective, seed: int, light: Light) -> Image.Image:
         camera.x_m, camera.y_m, camera.height_m, camera.yaw_rad, camera.pitch_rad,
         camera.focal_px * _TIMES, camera.width * _TIMES, camera.height * _TIMES,
     )  # fmt: skip
-    strips = []
-    rows = 64 * _TIMES
-    for top in range(0, wide.height, rows):  # in strips: a 1080p picture at twice its size is a lot of float
-        strips.append(_strip(wide, top, min(rows, wide.height - top), noise, light, seed))
+    rows = 64 * _TIMES  # in strips: a 1080p picture at twice its size is a lot of float
+    strips = [
+        _strip(wide, top, min(rows, wide.height - top), noise, light, seed) for top in range(0, wide.height, rows)
+    ]
     picture = Image.fromarray(np.concatenate(strips))
     _furniture(picture, wide, rng, light)
     return picture.reduce(_TIMES)
@@ -87,34 +88,36 @@ def _strip(camera: Perspective, top: int, rows: int, noise: _Noise, light: Light
     reach = np.where(np.isfinite(reach), reach, 0).astype(np.float32)
     x, y, z = camera.x_m + reach * dx, camera.y_m + reach * dy, camera.height_m + reach * dz
     rgb = _sky(dx, dy, dz, noise, light)
-    for mark, paint in ((1, _ground), (2, _front), (3, _front), (4, _front)):
+    for mark in (1, 2, 3, 4):
         where = kind == mark
         if not where.any():
             continue
-        a, b = (x[where], y[where]) if mark == 1 else ((x if mark == 4 else y)[where], z[where])
-        colour = paint(a, b, noise, light) if mark == 1 else _front(a, b, noise, light, seed * 7 + mark)
-        if mark != 1:  # above a house is sky
-            open_sky = b > _roof_height(a, noise, seed * 7 + mark)
+        if mark == 1:
+            colour = _ground(x[where], y[where], noise, light)
+        else:
+            along, up = (x if mark == 4 else y)[where], z[where]
+            colour = _front(along, up, noise, light, seed * 7 + mark)
+            open_sky = up > _roof_height(along, noise, seed * 7 + mark)
             colour[open_sky] = rgb[where][open_sky]
         haze = (1 - np.exp(-reach[where] / 260))[:, None]
         rgb[where] = colour * (1 - haze) + np.array([176, 186, 196], np.float32) * light.level * haze
     return np.clip(rgb, 0, 255).astype(np.uint8)
 
 
+def _f32(values: NDArray[np.floating[Any]]) -> Plane:
+    return np.asarray(values, np.float32)
+
+
 def _sky(dx: Plane, dy: Plane, dz: Plane, noise: _Noise, light: Light) -> Plane:
     up = np.clip(dz, 0.0, 0.6)[..., None]
     day = np.array([206, 218, 230], np.float32) * (1 - up) + np.array([120, 164, 214], np.float32) * up
     spread = 1.0 / np.maximum(dz, 0.04)
-    cloud = noise.at(dx * spread * 3 + 40, dy * spread * 3 + 40, 2.0) * 0.6 + noise.at(dx * spread * 9, dy * spread * 9, 2.0) * 0.4
+    coarse = noise.at(_f32(dx * spread * 3 + 40), _f32(dy * spread * 3 + 40), 2.0)
+    cloud = coarse * 0.6 + noise.at(_f32(dx * spread * 9), _f32(dy * spread * 9), 2.0) * 0.4
     day += (np.clip(cloud - 0.45, 0, 1) * 120)[..., None]
     night = np.array([26, 30, 44], np.float32)
     share = np.float32(light.daylight)
     return np.asarray(day * share + night * (1 - share), np.float32)
-
-
-def _edge(value: Plane, at: float, soft: Plane) -> Plane:
-    """0 below, 1 above, over about a pixel's width."""
-    return np.asarray(np.clip((value - at) / soft + 0.5, 0, 1))
 
 
 def _ground(x: Plane, y: Plane, noise: _Noise, light: Light) -> Plane:
@@ -128,15 +131,16 @@ def _ground(x: Plane, y: Plane, noise: _Noise, light: Light) -> Plane:
     white |= np.abs(np.abs(x) - 4.55) < 0.06
     asphalt = np.where(white, 176 + 40 * (grain - 0.5) - 30 * (patches > 0.62), asphalt)
     slab_i, slab_j = np.floor(x / 0.6).astype(np.int32), np.floor(y / 0.6).astype(np.int32)
-    joint = np.minimum(np.minimum(np.mod(x, 0.6), 0.6 - np.mod(x, 0.6)), np.minimum(np.mod(y, 0.6), 0.6 - np.mod(y, 0.6)))
+    in_x, in_y = np.mod(x, 0.6), np.mod(y, 0.6)
+    joint = np.minimum(np.minimum(in_x, 0.6 - in_x), np.minimum(in_y, 0.6 - in_y))
     slabs = 138 + 22 * (noise.cells(slab_i, slab_j) - 0.5) + 16 * (grain - 0.5) + 18 * (patches - 0.5)
     slabs = np.where(joint < 0.015, slabs * 0.78, slabs)
     off = np.abs(x)
     kerb = 156 + 14 * (grain - 0.5) - 40 * (np.mod(y, 1.0) < 0.02)
     tone = np.where(off < KERB_M, asphalt, np.where(off < KERB_M + 0.25, kerb, slabs))
     tone = np.where(np.abs(off - KERB_M) < 0.05, tone * 0.6, tone)
-    tint = np.where((off < KERB_M)[:, None], np.array([0.98, 1.0, 1.03]), np.array([1.03, 1.0, 0.95])).astype(np.float32)
-    colour = tone[:, None] * tint
+    cold, warm = np.array([0.98, 1.0, 1.03], np.float32), np.array([1.03, 1.0, 0.95], np.float32)
+    colour = tone[:, None] * np.where((off < KERB_M)[:, None], cold, warm)
     return np.asarray(colour * _lamplight(x, y, light)[:, None], np.float32)
 
 
@@ -221,8 +225,8 @@ def _furniture(picture: Image.Image, camera: Perspective, rng: np.random.Generat
 
 def _tree(draw: ImageDraw.ImageDraw, base: Floats, scale: float, luck: Floats, light: Light) -> None:
     (x, y), (_, high) = base
-    trunk = max(1, round(0.22 * scale))
-    draw.line([(round(x), round(y)), (round(x), round(high + 0.3 * (y - high)))], fill=light.lit((74, 58, 46), 0.9), width=trunk)
+    trunk = [(round(x), round(y)), (round(x), round(high + 0.3 * (y - high)))]
+    draw.line(trunk, fill=light.lit((74, 58, 46), 0.9), width=max(1, round(0.22 * scale)))
     for k in range(20):
         angle, out = float(luck[k]) * 2 * math.pi, 0.9 * float(luck[k + 20])
         cx = x + math.cos(angle) * out * 1.4 * scale

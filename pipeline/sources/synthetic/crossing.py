@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.core.classes import expand
 from pipeline.core.rules import Anchor, LineRule, ZoneRule
@@ -112,7 +113,7 @@ def crossings_of(scene: Scene, line: LineRule, actor: Actor, margin: float = 1.0
     return found
 
 
-def inside(polygon: Floats, points: Floats) -> Floats:
+def inside(polygon: Floats, points: Floats) -> NDArray[np.bool_]:
     """T bools: which points lie in a polygon of K x 2 corners (even-odd rule); False for NaN."""
     within = np.zeros(len(points), bool)
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
@@ -121,7 +122,7 @@ def inside(polygon: Floats, points: Floats) -> Floats:
         spans = (y0 > points[:, 1]) != (y1 > points[:, 1])
         meets = x0 + (points[:, 1] - y0) / (y1 - y0) * (x1 - x0)
         within ^= spans & (points[:, 0] < meets)
-    return within & ~np.isnan(points).any(axis=1)
+    return np.asarray(within & ~np.isnan(points).any(axis=1))
 
 
 def dwells_of(scene: Scene, zone: ZoneRule, actor: Actor) -> list[Dwell]:

@@ -82,6 +82,10 @@ def _loft(profile: list[tuple[float, float]], half: float, paints: dict[int, str
     return faces
 
 
+def _upright(y: float, x: tuple[float, float], z: tuple[float, float]) -> Quad:
+    return (x[0], y, z[0]), (x[1], y, z[0]), (x[1], y, z[1]), (x[0], y, z[1])
+
+
 def _box(x: tuple[float, float], half: float, z: tuple[float, float], paint: str) -> dict[str, Face]:
     (x0, x1), (z0, z1) = x, z
     return {
@@ -125,7 +129,9 @@ def _car(c: _Car) -> Mesh:
     ]  # fmt: skip
     faces = _loft(profile, wide, {0: "trim", 6: "trim", 7: "under"}, "side")
     tail, front = faces[1], faces[5]
-    lamps_tail = (("tail", (0.02, 0.45, 0.22, 0.9)), ("tail", (0.78, 0.45, 0.98, 0.9)), ("plate", (0.36, 0.2, 0.64, 0.5)))
+    lamps_tail = (
+        ("tail", (0.02, 0.45, 0.22, 0.9)), ("tail", (0.78, 0.45, 0.98, 0.9)), ("plate", (0.36, 0.2, 0.64, 0.5)),
+    )  # fmt: skip
     lamps_front = (
         ("grille", (0.24, 0.3, 0.76, 0.85)), ("lamp", (0.03, 0.2, 0.24, 0.7)), ("lamp", (0.76, 0.2, 0.97, 0.7)),
     )  # fmt: skip
@@ -133,10 +139,12 @@ def _car(c: _Car) -> Mesh:
     faces[6] = _detailed(faces[6], ("plate", (0.38, 0.1, 0.62, 0.5)))
     for index in (-2, -1):
         y = wide if index == -2 else -wide
-        strip = ((-half + 0.05, y, c.sill), (half - 0.06, y, c.sill), (half - 0.03, y, c.sill + 0.13), (-half + 0.03, y, c.sill + 0.13))
-        door = [((x, y, c.sill + 0.15), (x + 0.025, y, c.sill + 0.15), (x + 0.025, y, c.waist - 0.02), (x, y, c.waist - 0.02))
-                for x in (c.cowl_x - 0.12, (c.cowl_x + c.deck_x) / 2 + 0.12)]  # fmt: skip
-        faces[index] = Face("side", faces[index].corners, (("trim", strip), *(("seam", line) for line in door)))
+        strip = _upright(y, (-half + 0.05, half - 0.06), (c.sill, c.sill + 0.13))
+        doors = [
+            _upright(y, (x, x + 0.025), (c.sill + 0.15, c.waist - 0.02))
+            for x in (c.cowl_x - 0.12, (c.cowl_x + c.deck_x) / 2 + 0.12)
+        ]
+        faces[index] = Face("side", faces[index].corners, (("trim", strip), *(("seam", door) for door in doors)))
     return Mesh(
         (Part(tuple(faces)), _cabin(c, wide)),
         tuple(Wheel(x, y, c.wheel) for x in c.axles for y in (-wide + 0.11, wide - 0.11)),
@@ -177,13 +185,14 @@ def _bus() -> Mesh:
     panes = [("glass", (0.03 + 0.097 * k, 0.16, 0.03 + 0.097 * k + 0.085, 0.5)) for k in range(10)]
     skirt = ("trim", (0.0, 0.88, 1.0, 1.0))
     stripe = ("stripe", (0.0, 0.6, 1.0, 0.68))
-    doors = [("glass", (u, 0.18, u + 0.09, 0.86)) for u in (0.04, 0.42)]
+    doors = [("glass", (u, 0.18, u + 0.09, 0.86)) for u in (0.87, 0.49)]
     shell = (
         _detailed(faces["front"], ("screen", (0.05, 0.2, 0.95, 0.66)), ("board", (0.15, 0.05, 0.85, 0.16)), stripe,
-                  ("lamp", (0.06, 0.8, 0.22, 0.88)), ("lamp", (0.78, 0.8, 0.94, 0.88)), ("grille", (0.3, 0.86, 0.7, 0.96))),
+                  ("lamp", (0.06, 0.8, 0.22, 0.88)), ("lamp", (0.78, 0.8, 0.94, 0.88)),
+                  ("grille", (0.3, 0.86, 0.7, 0.96))),
         _detailed(faces["rear"], ("glass", (0.15, 0.16, 0.85, 0.42)), stripe, ("tail", (0.03, 0.68, 0.12, 0.84)),
                   ("tail", (0.88, 0.68, 0.97, 0.84)), ("grille", (0.2, 0.72, 0.8, 0.9))),
-        _detailed(faces["right"], *panes, stripe, skirt, *(("glass", (1 - u1, v0, 1 - u0, v1)) for _, (u0, v0, u1, v1) in doors)),
+        _detailed(faces["right"], *panes, stripe, skirt, *doors),
         _detailed(faces["left"], *panes, stripe, skirt),
         _detailed(faces["top"], ("trim", (0.2, 0.15, 0.8, 0.3)), ("trim", (0.25, 0.6, 0.75, 0.8))),
     )  # fmt: skip
@@ -218,7 +227,7 @@ def _truck() -> Mesh:
         (
             _detailed(cargo["front"]),
             _detailed(cargo["rear"], ("seam", (0.49, 0, 0.51, 1)), ("tail", (0.03, 0.9, 0.14, 0.99)),
-                      ("tail", (0.86, 0.9, 0.97, 0.99)), ("seam", (0.1, 0.1, 0.12, 0.9)), ("seam", (0.88, 0.1, 0.9, 0.9))),
+                      ("tail", (0.86, 0.9, 0.97, 0.99)), *(("seam", (u, 0.1, u + 0.02, 0.9)) for u in (0.1, 0.88))),
             _detailed(cargo["right"], *seams, sign),
             _detailed(cargo["left"], *seams, sign),
             cargo["top"],

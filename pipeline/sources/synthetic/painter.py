@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,18 +11,30 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from pipeline.core.frame import Picture
 from pipeline.sources.synthetic.backdrop import backdrop, softened
-from pipeline.sources.synthetic.bodies import Person, Vehicle
+from pipeline.sources.synthetic.bodies import Person, Vehicle, full_boxes
+from pipeline.sources.synthetic.canvas import Pose, Sprite, facing_camera
 from pipeline.sources.synthetic.meshes import mesh_of
 from pipeline.sources.synthetic.palette import light_of
+from pipeline.sources.synthetic.people_sprites import draw_person
 from pipeline.sources.synthetic.perspective import NEAREST_M, Floats
-from pipeline.sources.synthetic.sprites import Pose, Sprite, draw_person, draw_vehicle, facing_camera
+from pipeline.sources.synthetic.vehicle_sprites import draw_vehicle
 
 if TYPE_CHECKING:
     from pipeline.sources.synthetic.scene import Actor, Scene
 
-_SHADOW_TIMES = 2  # shadows are soft: drawn at half the picture's size
+_SHADOW_TIMES = 3  # shadows are soft: drawn at a third of the picture's size
 _NOISE_MARGIN = 64
 _NOISE_ZERO = 128
+
+
+@dataclass(slots=True)
+class _Seen:
+    """An actor in the picture. joints: a person's (17 x 3) or a vehicle's hull, body frame. box: whole, pixels."""
+
+    actor: Actor
+    pose: Pose
+    joints: Floats
+    box: Floats
 
 
 class Painter:
@@ -45,31 +58,37 @@ class Painter:
         picture = Image.composite(self._shaded, self._street, self._shadows(seen))
         if self._light.daylight < 0.4:
             picture = Image.composite(self._bright, picture, self._headlight(seen))
-        for actor, pose, box in seen:
-            sprite = self._sprite(actor, pose, box)
+        for one in seen:
+            sprite = self._sprite(one)
             picture.paste(sprite.image, (sprite.left, sprite.top), sprite.image)
-            if self._light.daylight < 0.4 and isinstance(actor.body, Vehicle):
-                self._glare(picture, actor.body, pose)
+            if self._light.daylight < 0.4 and isinstance(one.actor.body, Vehicle):
+                self._glare(picture, one.actor.body, one.pose)
         return self._sensor(picture, t_s)
 
-    def _seen(self, t_s: float) -> list[tuple[Actor, Pose, Floats]]:
+    def _seen(self, t_s: float) -> list[_Seen]:
         """Who is in the picture, the farthest first; a rider after what is ridden."""
         at = np.array([t_s])
         found = []
         for actor in self._scene.actors:
-            clipped, full = actor.boxes(self._camera, at)
-            if np.isnan(clipped[0, 0]):
+            motion, body = actor.motion, actor.body
+            if not motion.starts_s <= t_s <= motion.ends_s:
                 continue
-            where = actor.motion.positions(at)[0]
-            pose = Pose(where, float(actor.motion.headings(at)[0]), float(actor.motion.walked(at)[0]))
-            depth = float(self._camera.project(np.array([*where, 0.0]))[1])
-            found.append(((-depth, isinstance(actor.body, Person), actor.track), (actor, pose, full[0])))
+            where, walked = motion.positions(at), motion.walked(at)
+            pose = Pose(where[0], float(motion.headings(at)[0]), float(walked[0]))
+            joints = body.joints(walked)[0] if isinstance(body, Person) else body.hull()
+            radii = body.radii() if isinstance(body, Person) else np.zeros(len(joints))
+            full = full_boxes(self._camera, pose.world(joints)[None], radii)[0]
+            if np.isnan(full[0]) or not (full[:2] < self._camera.size()).all() or not (full[2:] > 0).all():
+                continue
+            depth = float(self._camera.project(np.array([*where[0], 0.0]))[1])
+            found.append(((-depth, isinstance(body, Person), actor.track), _Seen(actor, pose, joints, full)))
         return [one for _, one in sorted(found, key=lambda pair: pair[0])]
 
-    def _sprite(self, actor: Actor, pose: Pose, box: Floats) -> Sprite:
-        if isinstance(actor.body, Person):
-            return draw_person(self._camera, actor.body, pose, box, actor.paint, self._light)
-        return draw_vehicle(self._camera, actor.body, pose, box, actor.paint, self._light)
+    def _sprite(self, one: _Seen) -> Sprite:
+        body, paint = one.actor.body, one.actor.paint
+        if isinstance(body, Person):
+            return draw_person(self._camera, body, one.pose, one.joints, one.box, paint, self._light)
+        return draw_vehicle(self._camera, body, one.pose, one.box, paint, self._light)
 
     def _mask(self) -> tuple[Image.Image, ImageDraw.ImageDraw]:
         mask = Image.new("L", (-(-self._scene.width // _SHADOW_TIMES), -(-self._scene.height // _SHADOW_TIMES)))
@@ -85,34 +104,33 @@ class Painter:
             return None
         return [(int(x), int(y)) for x, y in np.rint(pixels / _SHADOW_TIMES).clip(-20000, 20000)]
 
-    def _shadows(self, seen: list[tuple[Actor, Pose, Floats]]) -> Image.Image:
+    def _shadows(self, seen: list[_Seen]) -> Image.Image:
         mask, draw = self._mask()
         sun = np.array(self._light.sun)
         sunny = self._light.daylight > 0.4
-        for actor, pose, _ in seen:
-            high = actor.body.height_m
-            if sunny:
-                cast = -sun[:2] / sun[2] * min(high, 3.0)
-                shape = _footprint(actor, pose, 1.0)
-                if (outline := self._on_ground(_hull(np.vstack([shape, shape + cast])))) is not None:
-                    draw.polygon(outline, fill=118)
-        for actor, pose, _ in seen:
-            if (outline := self._on_ground(_footprint(actor, pose, 1.1))) is not None:
+        for one in seen if sunny else ():
+            cast = -sun[:2] / sun[2] * min(one.actor.body.height_m, 3.0)
+            shape = _footprint(one, 1.0)
+            if (outline := self._on_ground(_hull(np.vstack([shape, shape + cast])))) is not None:
+                draw.polygon(outline, fill=118)
+        for one in seen:
+            if (outline := self._on_ground(_footprint(one, 1.1))) is not None:
                 draw.polygon(outline, fill=205)
-        return self._spread(mask, 1.6)
+        return self._spread(mask, 1.1)
 
-    def _headlight(self, seen: list[tuple[Actor, Pose, Floats]]) -> Image.Image:
+    def _headlight(self, seen: list[_Seen]) -> Image.Image:
         mask, draw = self._mask()
-        for actor, pose, _ in seen:
-            if not isinstance(actor.body, Vehicle) or actor.class_name == "bicycle":
+        for one in seen:
+            body, pose = one.actor.body, one.pose
+            if not isinstance(body, Vehicle) or body.kind == "bicycle":
                 continue
-            nose, wide = actor.body.length_m / 2, actor.body.width_m / 2
+            nose, wide = body.length_m / 2, body.width_m / 2
             for reach, level in ((9.0, 60), (6.0, 105), (3.5, 150)):
                 beam = np.array([[nose, -wide * 0.8, 0], [nose + reach, -wide * 1.5, 0], [nose + reach * 1.1, 0, 0],
                                  [nose + reach, wide * 1.5, 0], [nose, wide * 0.8, 0]])  # fmt: skip
                 if (outline := self._on_ground(pose.world(beam)[:, :2])) is not None:
                     draw.polygon(outline, fill=level)
-        return self._spread(mask, 5.0)
+        return self._spread(mask, 3.5)
 
     def _glare(self, picture: Image.Image, body: Vehicle, pose: Pose) -> None:
         """Lamps bloom at night."""
@@ -144,20 +162,16 @@ class Painter:
         return np.asarray(ImageChops.add(picture, grain, 1, -_NOISE_ZERO)).copy()
 
 
-def _footprint(actor: Actor, pose: Pose, swell: float) -> Floats:
-    """N x 2: the outline of what touches the ground."""
-    if isinstance(actor.body, Person):
-        if actor.body.seated:
-            return pose.where + np.array([[-0.1, -0.1], [0.1, -0.1], [0.1, 0.1], [-0.1, 0.1]])
-        joints = actor.body.joints(np.array([pose.walked_m]))[0]
-        reach = max(0.14, float(np.abs(joints[-4:, 0]).max()))
-        outline = np.array([[-reach, -0.16, 0], [reach, -0.16, 0], [reach, 0.16, 0], [-reach, 0.16, 0]])
+def _footprint(one: _Seen, swell: float) -> Floats:
+    """4 x 2: the outline of what touches the ground."""
+    body = one.actor.body
+    if isinstance(body, Person):
+        half, wide = (0.1, 0.1) if body.seated else (max(0.14, float(np.abs(one.joints[-4:, 0]).max())), 0.16)
     else:
-        half, wide = actor.body.length_m / 2, actor.body.width_m / 2
-        if actor.body.kind in {"bicycle", "motorcycle"}:
-            wide = 0.12
-        outline = np.array([[-half, -wide, 0], [half, -wide, 0], [half, wide, 0], [-half, wide, 0]])
-    return pose.world(outline * swell)[:, :2]
+        half = body.length_m / 2
+        wide = 0.12 if body.kind in {"bicycle", "motorcycle"} else body.width_m / 2
+    outline = np.array([[-half, -wide, 0], [half, -wide, 0], [half, wide, 0], [-half, wide, 0]])
+    return one.pose.world(outline * swell)[:, :2]
 
 
 def _hull(points: Floats) -> Floats:

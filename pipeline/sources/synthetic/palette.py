@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
-
-from pipeline.sources.synthetic.perspective import Floats
 
 Colour = tuple[int, int, int]
 
@@ -28,6 +27,7 @@ _BUSES: tuple[Colour, ...] = ((186, 32, 36), (232, 232, 228), (40, 88, 150), (21
 _CARGOS: tuple[Colour, ...] = ((228, 228, 226), (196, 200, 204), (60, 92, 140), (176, 60, 44), (210, 180, 80))
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def shaded(colour: Colour, tone: float) -> Colour:
     """The colour made lighter or darker."""
     red, green, blue = (min(255, max(0, round(value * tone))) for value in colour)
@@ -46,18 +46,16 @@ class Light:
         """How bright a surface is that by day is 1; streets at night are lit by lamps and the camera's gain."""
         return 0.26 + 0.74 * self.daylight
 
-    def on(self, normal: Floats) -> float:
-        """Brightness of a surface with this outward unit normal: sky from above, sun from its side."""
-        facing = max(0.0, float(normal @ np.array(self.sun)))
+    def on(self, normal: tuple[float, float, float]) -> float:
+        """Brightness of a surface with this outward unit normal (world): sky from above, sun from its side."""
+        facing = max(0.0, sum(float(a) * b for a, b in zip(normal, self.sun, strict=True)))
         return 0.56 + 0.16 * float(normal[2]) + 0.44 * facing
 
     def lit(self, colour: Colour, tone: float) -> Colour:
         """How a surface of this colour looks at brightness ``tone``."""
         warm = (1.0 + 0.12 * (1 - self.daylight), 1.0, 1.0 - 0.14 * (1 - self.daylight))
         level = self.level * tone
-        red, green, blue = (
-            min(255, max(0, round(value * level * by))) for value, by in zip(colour, warm, strict=True)
-        )
+        red, green, blue = (min(255, max(0, round(value * level * by))) for value, by in zip(colour, warm, strict=True))
         return red, green, blue
 
     def glowing(self, colour: Colour) -> Colour:
@@ -75,7 +73,7 @@ def light_of(daylight: float, seed: int) -> Light:
 
 @dataclass(frozen=True, slots=True)
 class Wear:
-    """What somebody wears. skirt_m: how far a skirt reaches towards the knees (1: to them), 0 for none."""
+    """What somebody wears. skirt: how far it reaches, of hip to knee; 0 for none."""
 
     skin: Colour
     hair: Colour
@@ -83,7 +81,7 @@ class Wear:
     legs: Colour
     shoes: Colour
     pack_colour: Colour
-    skirt_m: float
+    skirt: float
     coat: bool
     shorts: bool
     short_sleeves: bool
@@ -106,7 +104,7 @@ def person_paints(paint: int, seated: bool) -> Wear:
         legs=pick(_LEGS),
         shoes=pick(((28, 28, 30), (90, 70, 52), (214, 212, 208))),
         pack_colour=pick(_TOPS),
-        skirt_m=float(luck[0] < 0.15 and not seated) * (0.75 + 0.4 * float(luck[1])),
+        skirt=float(luck[0] < 0.15 and not seated) * (0.75 + 0.4 * float(luck[1])),
         coat=bool(luck[2] < 0.2 and not seated),
         shorts=bool(luck[3] < 0.15),
         short_sleeves=bool(luck[4] < 0.35),

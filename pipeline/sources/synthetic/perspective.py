@@ -5,6 +5,7 @@ World: metres, x to the right of the street, y along it, z up from the ground. P
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -15,6 +16,21 @@ Floats = NDArray[np.float64]
 
 NEAREST_M = 0.3
 """What is nearer to the camera than this is projected as if it were this far."""
+
+
+@functools.cache
+def _axes(yaw_rad: float, pitch_rad: float) -> Floats:
+    sin_yaw, cos_yaw = math.sin(yaw_rad), math.cos(yaw_rad)
+    sin_pitch, cos_pitch = math.sin(pitch_rad), math.cos(pitch_rad)
+    axes = np.array(
+        [
+            [cos_yaw, -sin_yaw, 0.0],
+            [-sin_yaw * sin_pitch, -cos_yaw * sin_pitch, -cos_pitch],
+            [sin_yaw * cos_pitch, cos_yaw * cos_pitch, -sin_pitch],
+        ]
+    )
+    axes.setflags(write=False)
+    return axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +50,20 @@ class Perspective:
     width: int
     height: int
 
+    def size(self) -> Floats:
+        """Width and height in pixels."""
+        return np.array([self.width, self.height], np.float64)
+
     def axes(self) -> Floats:
         """3 x 3: rows right, down, forward of the camera in world coordinates."""
-        sin_yaw, cos_yaw = math.sin(self.yaw_rad), math.cos(self.yaw_rad)
-        sin_pitch, cos_pitch = math.sin(self.pitch_rad), math.cos(self.pitch_rad)
-        return np.array(
-            [
-                [cos_yaw, -sin_yaw, 0.0],
-                [-sin_yaw * sin_pitch, -cos_yaw * sin_pitch, -cos_pitch],
-                [sin_yaw * cos_pitch, cos_yaw * cos_pitch, -sin_pitch],
-            ]
-        )
+        return _axes(self.yaw_rad, self.pitch_rad)
 
     def project(self, points: Floats) -> tuple[Floats, Floats]:
         """... x 3 world points to (... x 2 pixels, ... depths in metres along the optical axis)."""
         seen = (points - np.array([self.x_m, self.y_m, self.height_m])) @ self.axes().T
         depth = seen[..., 2]
         scale = self.focal_px / np.maximum(depth, NEAREST_M)
-        pixels = np.stack(
-            [seen[..., 0] * scale + self.width / 2, seen[..., 1] * scale + self.height / 2],
-            axis=-1,
-        )
+        pixels = seen[..., :2] * scale[..., None] + (self.width / 2, self.height / 2)
         return pixels, depth
 
     def ground(self, x_px: float, y_px: float) -> tuple[float, float]:

@@ -152,7 +152,7 @@ class Scene:
         return [self._truth(float(t_s), clipped[:, k], full[:, k], depth[:, k]) for k, t_s in enumerate(at)]
 
     def way(self, actor: Actor) -> tuple[Floats, Floats]:
-        """(T instants at 50 Hz or a little more, T x 4 boxes in the picture) of one of the actors, within the script."""
+        """(T instants at about 50 Hz, T x 4 boxes in the picture) of one of the actors, within the script."""
         if actor.track not in self._ways:
             start, end = max(0.0, actor.motion.starts_s), min(self.duration_s, actor.motion.ends_s)
             span = max(0.0, end - start)

@@ -405,7 +405,7 @@ def street(
             return _made_fair(scene)
         except _Unfair:
             continue
-    raise UsageError(f"no fair scene for seed {seed}, {situation}, {width}x{height}, {duration_s} s", mend="another seed")
+    raise UsageError(f"no fair scene for seed {seed}, {situation}, {width}x{height}", mend="try another seed")
 
 
 def _draw(rng: np.random.Generator, situation: str, size: tuple[int, int], duration_s: float, night: bool) -> Scene:
