@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ _ANCHORS: dict[str, Anchor] = {
 }
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WHOLE_PICTURE: tuple[Point, ...] = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+_LONGEST_FILE_US = 365 * 86_400_000_000
 _READ = frozenset({CAMERA_STATUS, LINE_CROSSED, ZONE_ENTERED, ZONE_EXITED})
 _FRAMES_LINE, _FRAMES_ZONE = "line", "picture"
 
@@ -183,8 +184,8 @@ def read_events(path: Path) -> Iterable[dict[str, Any]]:
 def counted_of(events: Iterable[Mapping[str, Any]], start_us: Mapping[str, int] | None = None) -> dict[str, Counted]:
     """What was published about each camera, in seconds since its first frame.
 
-    The first frame is the time of the camera's first ``up``, unless ``start_us`` tells another (UTC microseconds).
-    Whoever was still inside a zone when the camera ended is taken to have left then. Raises UsageError for a camera
+    The first frame is what ``start_us`` tells (UTC microseconds), else the camera's first ``up`` (live sources), else
+    1970, where the times of a file without a ``start`` begin. Whoever was still inside a zone when the camera ended is taken to have left then. Raises UsageError for a camera
     whose start cannot be known.
     """
     by_camera: dict[str, list[Mapping[str, Any]]] = {}
@@ -194,17 +195,20 @@ def counted_of(events: Iterable[Mapping[str, Any]], start_us: Mapping[str, int] 
         by_camera.setdefault(str(event["subject"]), []).append(event)
     known = start_us or {}
     return {
-        camera_id: _counted(mine, known[camera_id] if camera_id in known else _first_up_us(camera_id, mine))
+        camera_id: _counted(mine, known[camera_id] if camera_id in known else _begin_us(camera_id, mine))
         for camera_id, mine in by_camera.items()
     }
 
 
-def _first_up_us(camera_id: str, events: Iterable[Mapping[str, Any]]) -> int:
+def _begin_us(camera_id: str, events: Sequence[Mapping[str, Any]]) -> int:
     for event in events:
         if event["type"] == CAMERA_STATUS and event["data"]["state"] == "up":
             return _us(event["time"])
+    if all(_us(event["time"]) < _LONGEST_FILE_US for event in events):
+        return 0
     raise UsageError(
-        f"the events of camera {camera_id} do not tell when it came up", mend='add "start" to its truth (UTC)'
+        f"the events of camera {camera_id} do not tell when its first frame was",
+        mend='add "start" to its truth, the same as in the configuration',
     )
 
 
