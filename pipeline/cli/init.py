@@ -164,7 +164,7 @@ _LESSON = {
       # Draw it where whole objects are seen, across the way they take, not near the edge of the picture.
 """,
     "more_lines": """\
-      # exit: {points: [[0.2, 0.8], [0.5, 0.8]], classes: [vehicle], wrong_way: left}   # to the left: an event of its own
+      # exit: {points: [[0.2, 0.8], [0.5, 0.8]], classes: [vehicle], wrong_way: left}   # to the left is also an event
 """,
     "zones": """\
       # Corners in order round an area. Who enters and leaves is an event, and how many are inside is in every count.

@@ -90,6 +90,9 @@ def config_of(root: Node, file: str, folder: Path, problems: Sequence[Problem] =
     """
     config, found = _Reader(root, file, folder).read()
     if config is None or found or problems:
+        # A value that could not be filled in is wrong once, not also for what is left of it.
+        unfilled = {(problem.line, problem.column) for problem in problems if problem.code == "env-unset"}
+        found = [problem for problem in found if not problem.line or (problem.line, problem.column) not in unfilled]
         raise ConfigProblems([*problems, *found])
     return config
 
@@ -158,7 +161,7 @@ class _Reader:
         camera = self._validated(CameraConfig, self._known(whole, CameraConfig), path, {})
         if camera is None:
             return None
-        camera = self._with_paths(camera, whole)
+        camera = self._with_paths(name, camera, whole)
         camera._id, camera._node = name, whole
         return camera
 
@@ -183,7 +186,7 @@ class _Reader:
             self._problems += problems_of(error, node, path, self._file)
         return None
 
-    def _with_paths(self, camera: CameraConfig, node: Node) -> CameraConfig:
+    def _with_paths(self, name: str, camera: CameraConfig, node: Node) -> CameraConfig:
         """Relative paths start at the folder of the file."""
         update: dict[str, object] = {}
         url = camera.source.url
@@ -192,17 +195,17 @@ class _Reader:
             placed = SecretUrl(str(self._folder / Path(url.reveal()).expanduser()))
             update["source"] = camera.source.model_copy(update={"url": placed})
         elif url.is_url:
-            self._check_url(url, node)
+            self._check_url(url, node, name)
         if "/" in camera.model or camera.model[:1] in ".~" or (self._folder / camera.model / "manifest.yaml").is_file():
             update["model"] = str((self._folder / Path(camera.model).expanduser()).resolve())
         return camera.model_copy(update=update)
 
-    def _check_url(self, url: SecretUrl, node: Node) -> None:
-        line, column = node.place(("source", "url"))
+    def _check_url(self, url: SecretUrl, node: Node, name: str) -> None:
+        (line, column), key = node.place(("source", "url")), f"cameras.{name}.source"
         scheme = url.reveal().partition("://")[0].lower()
         if scheme not in SCHEMES:
             mend = "write the path itself" if scheme == "file" else did_you_mean(scheme, SCHEMES)
-            self._wrong(line, column, "source", f"unknown scheme {scheme}://", mend, "unknown-scheme")
+            self._wrong(line, column, key, f"unknown scheme {scheme}://", mend, "unknown-scheme")
             return
         try:
             parts = urlsplit(url.reveal())
@@ -212,7 +215,7 @@ class _Reader:
             host = None
         if not host:
             mend = "give username and password keys beside url, or percent-encode / ? # @ in the password"
-            self._wrong(line, column, "source", "the URL's host or port cannot be read", mend, "bad-url")
+            self._wrong(line, column, key, "the URL's host or port cannot be read", mend, "bad-url")
 
     def _wrong(self, line: int, column: int, key: str, message: str, mend: str, code: str) -> None:
         self._problems.append(Problem(self._file, line, column, key, message, mend, code))

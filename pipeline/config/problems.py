@@ -14,6 +14,8 @@ from pipeline.errors import ConfigError
 
 Severity = Literal["error", "warning"]
 
+_SWAP = 0.9
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -70,7 +72,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     Nearest by edits (insert, delete, replace, swap of neighbours), then by difflib's likeness.
     """
     lowered = word.lower().replace("-", "_")
-    best: tuple[int, float, str] | None = None
+    best: tuple[float, float, str] | None = None
     for candidate in known:
         edits = edit_distance(lowered, candidate.lower().replace("-", "_"))
         likeness = difflib.SequenceMatcher(None, lowered, candidate.lower()).ratio()
@@ -81,16 +83,19 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return best[2] if best else None
 
 
-def edit_distance(a: str, b: str) -> int:
-    """Insertions, deletions, replacements and swaps of neighbours that turn ``a`` into ``b`` (string alignment)."""
-    before: Sequence[int] = ()
-    previous = list(range(len(b) + 1))
+def edit_distance(a: str, b: str) -> float:
+    """Insertions, deletions, replacements and swaps of neighbours that turn ``a`` into ``b`` (string alignment).
+
+    A swap counts a little less than the others: it is the commonest slip of a hand.
+    """
+    before: Sequence[float] = ()
+    previous: list[float] = [float(j) for j in range(len(b) + 1)]
     for i, left in enumerate(a, 1):
-        current = [i]
+        current = [float(i)]
         for j, right in enumerate(b, 1):
             cost = min(previous[j] + 1, current[j - 1] + 1, previous[j - 1] + (left != right))
             if i > 1 and j > 1 and left == b[j - 2] and a[i - 2] == right:
-                cost = min(cost, before[j - 2] + 1)
+                cost = min(cost, before[j - 2] + _SWAP)
             current.append(cost)
         before, previous = previous, current
     return previous[-1]

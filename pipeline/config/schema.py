@@ -45,7 +45,9 @@ def json_schema() -> Schema:
     camera = definitions["CameraConfig"]
     del camera["required"]
     camera["anyOf"] = [{"required": ["source"]}, {"required": ["source_file"]}]
+    camera["type"] = "object"
     for name in ("LineConfig", "ZoneConfig"):
+        definitions[name]["type"] = "object"
         _rule(definitions[name]["properties"])
     cameras = schema["properties"]["cameras"]
     cameras["propertyNames"] = {"pattern": CAMERA_ID_PATTERN}
@@ -76,8 +78,9 @@ def _source(definitions: Schema) -> None:
 def _rule(properties: Schema) -> None:
     """The forms of lines and zones that the models turn into one."""
     classes = properties["classes"]
-    words = {key: classes.pop(key) for key in ("type", "items", "minItems") if key in classes}
-    classes["anyOf"] = [words, {"type": "string", "pattern": NAME_PATTERN}]
+    words = {key: classes.pop(key) for key in ("type", "items") if key in classes}
+    classes.pop("min_length", None)
+    classes["anyOf"] = [words | {"minItems": 1}, {"type": "string", "pattern": NAME_PATTERN}]
     properties["points"]["minItems"] = 3 if "dwell_s" in properties else 2
     direction = properties.get("direction")
     if direction is not None:

@@ -29,7 +29,7 @@ def still_with_grid(
     width, height = still.size
     unit = max(16, width // 75)  # height of the figures in pixels
     margin = round(unit * 2.2)
-    sheet = Image.new("RGB", (width + 2 * margin, height + 2 * margin), (24, 26, 30))
+    sheet = Image.new("RGB", (width + 2 * margin, height + 2 * margin + unit), (24, 26, 30))
     sheet.paste(still, (margin, margin))
     draw = ImageDraw.Draw(sheet, "RGBA")
     _grid(draw, (margin, margin), (width, height), unit)
@@ -46,7 +46,7 @@ def still_with_grid(
         _directed(draw, name, [at(point) for point in points], unit)
     font = ImageFont.load_default(size=round(unit * 0.85))
     caption = f"{title}   x to the right, y down: [0.3, 0.7] is 30 % from the left, 70 % from the top".strip()
-    draw.text((margin, height + 2 * margin - unit * 0.15), caption, fill=(170, 175, 185), font=font, anchor="ls")
+    draw.text((margin, height + 2 * margin + unit * 0.6), caption, fill=(170, 175, 185), font=font, anchor="ls")
     return sheet
 
 
