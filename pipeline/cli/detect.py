@@ -193,8 +193,10 @@ def read_picture(path: Path) -> Image.Image:
     """A picture in RGB, the way up its EXIF says. Raises SourceUnreadable."""
     try:
         with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # Pillow would cut them off at 255
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            return upright.convert("RGB")
     except UnidentifiedImageError:
         raise SourceUnreadable(f"{path}: is not a picture") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:

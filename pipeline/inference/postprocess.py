@@ -49,37 +49,30 @@ def suppress(found: Candidates, rivals_of_class: NDArray[np.int64] | None, nms_i
     Equal scores keep the decoder's order, so the result depends on nothing but the input. Of more than
     ``MAX_CANDIDATES`` candidates only the best enter.
     """
-    order = np.argsort(-found.scores, kind="stable")[:MAX_CANDIDATES]
-    best = found.take(order)
-    if rivals_of_class is not None and len(order) > 1:
-        sets = rivals_of_class[best.class_ids]
-        with np.errstate(over="ignore", invalid="ignore"):  # a broken network's boxes may be of any size
-            overlaps = iou_matrix(best.boxes, best.boxes) > nms_iou
-        overlaps &= sets[:, None] == sets[None, :]
-        best = best.take(_greedy(overlaps))
-    return best.take(np.arange(min(len(best.scores), MAX_DETECTIONS)))
+    best = found.take(np.argsort(-found.scores, kind="stable")[:MAX_CANDIDATES])
+    if rivals_of_class is None:
+        return best.take(np.arange(min(len(best.scores), MAX_DETECTIONS)))
+    with np.errstate(over="ignore", invalid="ignore"):  # a broken network's boxes may be of any size
+        return best.take(_greedy(best.boxes, rivals_of_class[best.class_ids], nms_iou))
 
 
-def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """N x M intersection over union of xyxy boxes; 0 where both are empty."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = np.maximum(high - low, 0)
-    shared = sides[..., 0] * sides[..., 1]
-    union = _area(a)[:, None] + _area(b)[None, :] - shared
-    overlap: NDArray[np.float32] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return overlap
+def _greedy(boxes: NDArray[np.float32], sets: NDArray[np.int64], nms_iou: float) -> NDArray[np.int64]:
+    """The rows that no better kept row of their set overlaps by more than ``nms_iou``; rows come in order of score.
 
-
-def _area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    area: NDArray[np.float32] = np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
-    return area
-
-
-def _greedy(overlaps: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The rows that no better kept row overlaps; rows are in order of score."""
-    alive = np.ones(len(overlaps), np.bool_)
-    for i in range(len(overlaps)):
-        if alive[i]:
-            alive[i + 1 :] &= ~overlaps[i, i + 1 :]
-    return np.flatnonzero(alive)
+    Each kept row is compared with all that is left at once: far fewer pairs than a whole matrix, where hundreds of
+    weak candidates lie around a few objects.
+    """
+    x0, y0, x1, y1 = boxes.T
+    area = (x1 - x0) * (y1 - y0)
+    # One array, so that what is left shrinks in one step; sets and row numbers are small and exact in float32.
+    left = np.stack([x0, y0, x1, y1, area, sets.astype(np.float32), np.arange(len(boxes), dtype=np.float32)])
+    kept: list[int] = []
+    while left.shape[1] and len(kept) < MAX_DETECTIONS:
+        first, left = left[:, 0], left[:, 1:]
+        kept.append(int(first[6]))
+        width = np.minimum(left[2], first[2]) - np.maximum(left[0], first[0])
+        height = np.minimum(left[3], first[3]) - np.maximum(left[1], first[1])
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        iou = shared / np.maximum(left[4] + first[4] - shared, np.float32(1e-9))
+        left = left[:, ~((iou > nms_iou) & (left[5] == first[5]))]
+    return np.array(kept, np.int64)
