@@ -27,8 +27,8 @@ from pipeline.core.detections import Detections
 from pipeline.core.geometry import Floats, box_iou, box_sizes
 
 # Sizes a second: a third of what hardly any object exceeds (a runner, a car seen from the side).
-SPEED_STD = {"person": 3.3, "vehicle": 4.0}
-OTHER_SPEED_STD = 3.3
+SPEED_STD = {"person": 4.0, "vehicle": 4.0}
+OTHER_SPEED_STD = 4.0
 # The last stage never reaches further than this many sizes, plus this many a second since the track was seen.
 REACH_SIZES, REACH_SIZES_PER_S = 0.5, 12.0
 REACH_LOST_S = 0.7  # tracks unseen for longer are not looked for without overlap
