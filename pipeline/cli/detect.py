@@ -28,7 +28,6 @@ from pipeline.errors import OutputError, PasserbyError, SourceError, SourceUnrea
 from pipeline.inference.detector import Detector
 from pipeline.inference.store import load_model
 from pipeline.sources.base import SampledFrame, StreamSettings, SystemClock
-from pipeline.sources.open import open_stream
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 CLIPS = frozenset({".mp4", ".mkv", ".avi", ".mov", ".m4v", ".ts", ".webm", ".mpg", ".mpeg", ".flv", ".h264", ".h265"})
@@ -217,6 +216,7 @@ def scaled(image: Image.Image, width: int, height: int) -> Picture:
 
 def _clip_seen(number: int, path: Path, detector: Detector, pool: ThreadPoolExecutor) -> Iterator[_Job]:
     """Every frame of a clip. A clip that breaks off keeps what was read before, and is told as failed."""
+    from pipeline.sources.open import open_stream
 
     def picture_size(width: int, height: int) -> tuple[int, int]:
         fit = detector.fit(width, height)

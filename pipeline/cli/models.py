@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
@@ -142,6 +141,8 @@ def _inspect(
     \b
     passerby models inspect passerby-nano
     """
+    from rich.markdown import Markdown
+
     from pipeline.inference.detector import Detector
 
     configure(log_format)
