@@ -101,7 +101,7 @@ def run(config: Config, options: RunOptions) -> RunResult:
             ledger,
             max_in_flight=max(4, 2 * parts.threads),
         )
-        job = _Job(ingests, worker, topic, stop)
+        job = _Job(ingests, worker, topic, ledger, stop)
         first = next(iter(parts.detectors.values()))
         shown = RunView(first.provenance.model, config.inference.provider, parts.threads, 0.0, 0.0)
         with _stopped_by_signals(stop):
@@ -127,6 +127,7 @@ class _Job:
         ingests: Sequence[CameraIngest],
         worker: InferWorker,
         topic: MemoryTopic[FrameWindow],
+        ledger: FrameLedger,
         stop: threading.Event,
     ) -> None:
         self.error: BaseException | None = None
@@ -134,6 +135,7 @@ class _Job:
         self._ingests = ingests
         self._worker = worker
         self._topic = topic
+        self._ledger = ledger
         self._thread = threading.Thread(target=self._infer, name="infer", daemon=True)
 
     def start(self) -> None:
@@ -151,6 +153,9 @@ class _Job:
         self._thread.join()
         for ingest in self._ingests:
             ingest.join()
+        for record in self._topic.drain():  # only after a failure: nobody is left to analyse them
+            if record.value.frames:
+                self._ledger.dropped(record.key, len(record.value.frames), "failed")
         return {ingest.camera_id: str(ingest.failure) for ingest in self._ingests if ingest.failure is not None}
 
     def _infer(self) -> None:
