@@ -83,13 +83,18 @@ def redacted(url: str) -> str:
 def _login_end(url: str) -> int:
     """Where the host begins behind ``user:password@``; 0 without a login.
 
-    A password may hold unescaped slashes and at-signs. Rather hide too much than show half of it: unless the
-    address begins with a plain host and port, everything up to the last @ before the query is taken for the login.
+    A password may hold unescaped slashes, question marks and at-signs, and ``admin:1234/@host`` begins like a host
+    and a port. Rather hide too much than show half of it.
     """
     start = url.find("://") + 3
-    if start < 3 or re.match(r"[\w.\-]*(\[[\w:.%]*\])?(:\d*)?(?=[/?#]|$)", url[start:]):
+    if start < 3:
         return 0
-    return url.rfind("@", start, url.find("?") if "?" in url else len(url)) + 1
+    plain = re.match(r"([\w.\-]*(?:\[[\w:.%]*\])?)(:\d*)?(?=[/?#]|$)", url[start:])
+    if plain and not plain[2]:
+        return 0
+    # Behind a host and port only a login written wrongly has an @ in the path; a query may well have one.
+    end = url.find("?") if plain and "?" in url else len(url)
+    return url.rfind("@", start, end) + 1
 
 
 def _locate_local(path: str) -> Address:

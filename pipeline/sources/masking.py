@@ -20,11 +20,11 @@ from pipeline.core.rules import Point
 def reach_px(source_side: int, picture_side: int) -> float:
     """How far, in pixels of the picture, a source pixel's colour can spread along one axis.
 
-    In source pixels: one chroma sample (2) and the scaler's filter, which is two samples wide when enlarging and the
-    area of a target pixel when reducing, over 4:2:0 chroma on both sides.
+    Reducing, the scaler's filter reaches a pixel of the picture; enlarging, about two pixels of the source; halved
+    chroma doubles both. The factors are the smallest tried that let nothing through.
     """
     scale = picture_side / source_side
-    return 3.0 * max(1.0, 2.0 * scale)
+    return 2.0 + 2.5 * scale
 
 
 def mask_pixels(
@@ -47,13 +47,15 @@ def mask_pixels(
             covered |= _distance_squared(x, y, (x0, y0), (x1, y1)) <= 2.0
             if y0 != y1:
                 crosses = (y0 > y) != (y1 > y)
-                inside ^= crosses & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
+                with np.errstate(over="ignore", invalid="ignore"):  # an edge that is all but level
+                    inside ^= crosses & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
         covered |= inside
     return np.flatnonzero(covered)
 
 
 def paint(picture: Picture, pixels: NDArray[np.intp]) -> None:
     """Make ``pixels`` (flat indices) of ``picture`` (C-contiguous) black, in place."""
+    assert picture.flags.c_contiguous  # otherwise reshape would copy, and the mask be painted on the copy
     picture.reshape(-1, 3)[pixels] = 0
 
 

@@ -4,7 +4,7 @@ The rule, frame by frame (``step`` = this timestamp minus the last one):
 
     0 < step <= 10 s      believed as it is: variable frame rate, a lying declared rate, lost packets
     missing               placed one usual step after the last frame
-    anything else         doubted: placed one usual step after the last frame, and the next frame decides:
+    anything else         doubted: placed half a usual step after the last frame, and the next frame decides:
         it returns to the old clock        the doubted timestamp was an error; nothing else changes
         it goes on from the doubted one    the stream's clock really moved (see ``Jump``)
 
@@ -78,8 +78,9 @@ class Timeline:
     usual_us: int = _USUAL_US
     repaired: int = 0
     _last_us: int | None = None
-    _offset_us: int = 0
+    _offset_us: int | None = None
     _doubted_us: int | None = None
+    _sure: bool = False  # whether the last frame stands where its own timestamp says
 
     def __post_init__(self) -> None:
         if not _FASTEST_US <= self.usual_us <= _SLOWEST_US:
@@ -87,24 +88,28 @@ class Timeline:
 
     def tick(self, raw_us: int | None) -> Tick:
         """The time of the next frame, whose own timestamp is ``raw_us`` (microseconds, any origin, None: missing)."""
-        if self._last_us is None:
-            self._offset_us = -raw_us if raw_us is not None else 0
-            self.repaired += raw_us is None
-            return self._at(0)
+        sure, self._sure = self._sure, False
+        next_us = 0 if self._last_us is None else self._last_us + self.usual_us
         if raw_us is None:
             self.repaired += 1
-            return self._at(self._last_us + self.usual_us)
+            return self._at(next_us)
+        if self._offset_us is None or self._last_us is None:  # the first timestamp of all
+            self._offset_us = next_us - raw_us
+            self._sure = True
+            return self._at(next_us)
         step_us = raw_us + self._offset_us - self._last_us
         if 0 < step_us <= BELIEVED_STEP_US:
             self._doubted_us = None
-            if step_us <= _SLOWEST_US:
+            self._sure = True
+            if sure and step_us <= _SLOWEST_US:
                 self.usual_us = max(step_us, _FASTEST_US)
             return self._at(self._last_us + step_us)
         self.repaired += 1
         if self._doubted_us is not None and 0 < raw_us - self._doubted_us <= BELIEVED_STEP_US:
             return self._moved(raw_us, self._doubted_us)
         self._doubted_us = raw_us
-        return self._at(self._last_us + self.usual_us)
+        # Half a step: were it a whole one, the frame after an error would seem to be late by it.
+        return self._at(self._last_us + self.usual_us // 2)
 
     @property
     def end_us(self) -> int:
@@ -114,6 +119,7 @@ class Timeline:
     def _moved(self, raw_us: int, doubted_us: int) -> Tick:
         """The clock went on from a doubted timestamp: from here the doubted frame is where it was placed."""
         assert self._last_us is not None
+        assert self._offset_us is not None
         jump_us = doubted_us + self._offset_us - self._last_us
         pts_us = self._last_us + raw_us - doubted_us
         told = None if -SMALL_REWIND_US <= jump_us <= 0 else jump_us

@@ -191,7 +191,8 @@ def open_options(address: Address, settings: StreamSettings) -> dict[str, str]:
     silence_us = str(round(settings.stall_timeout_s * 1e6))
     match address.kind:
         case "rtsp":
-            return {"rtsp_transport": settings.transport, "timeout": silence_us}
+            # Measuring the frame rate before the first frame would take a second, and hand that second on in one burst.
+            return {"rtsp_transport": settings.transport, "timeout": silence_us, "fpsprobesize": "0"}
         case "http":
             again = {"reconnect": "1", "reconnect_on_network_error": "1", "reconnect_delay_max": "2"}
             return {"rw_timeout": silence_us, **(again if address.recording else {})}

@@ -84,8 +84,8 @@ class _Scaler:
                 src_colorspace=matrix, dst_colorspace=matrix, interpolation=Interpolation.AREA, threads=1,
             )  # fmt: skip
             rgb = self._to_rgb.reformat(small, format="rgb24", interpolation=Interpolation.AREA, threads=1)
-        picture: Picture = rgb.to_ndarray()  # type: ignore[assignment]
-        return picture
+        # FFmpeg pads its rows: for most widths the array is a view with gaps.
+        return np.ascontiguousarray(rgb.to_ndarray(), dtype=np.uint8)
 
 
 class PictureMaker:
