@@ -5,7 +5,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 OUT     ?= out/demo
 
-.PHONY: demo test check unit lint format install install-dev system clean help
+.PHONY: demo test check unit lint format install install-dev constraints system clean help
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/uv
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt -e '.[$(RUNTIME),training,dev]'
 	touch $@ $(VENV)/.installed
+
+constraints: | $(BIN)/uv ## Resolve the pinned versions anew
+	{ echo "# The versions that are tested together. Made from pyproject.toml by: make constraints"; \
+	  $(BIN)/uv pip compile --quiet --upgrade pyproject.toml --extra cpu --extra training --extra dev \
+	    --python $(BIN)/python --no-header --no-annotate --no-emit-index-url; \
+	  echo "uv==$$($(BIN)/uv --version | cut -d' ' -f2)"; } > constraints.txt.new && mv constraints.txt.new constraints.txt
 
 system: ## Debian packages that some tests use (a real RTSP server, ffmpeg); asks for nothing where they are there
 	@sh deploy/test-system.sh
