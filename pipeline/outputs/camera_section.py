@@ -23,13 +23,8 @@ def _data_uri(kind: str, content: bytes | None) -> str | None:
 
 
 def axis_of(log: CameraLog) -> TimeAxis:
-    """The time axis of a camera: a bin is observed as the count windows say, or by whether it has frames."""
-    timeline = log.timeline
-    frames, span = timeline.sums("frames"), timeline.sums("span_s")
-    told = np.divide(timeline.sums("observed_s"), span, out=np.zeros_like(span), where=span > 0)
-    observed = np.where(span > 0, np.clip(told, 0, 1), (frames > 0).astype(float))
-    # A bin without a frame has nothing to show, whatever the window around it says.
-    return TimeAxis(timeline.starts_us, timeline.bin_us, np.where(frames > 0, observed, 0.0))
+    """The time axis of a camera, with the share of each bin in which it was seen."""
+    return TimeAxis(log.timeline.starts_us, log.timeline.bin_us, log.observed())
 
 
 def section(log: CameraLog, ledger: LedgerLine | None, failure: str | None, number: int) -> dict[str, Any]:

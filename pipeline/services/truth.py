@@ -185,8 +185,8 @@ def counted_of(events: Iterable[Mapping[str, Any]], start_us: Mapping[str, int] 
     """What was published about each camera, in seconds since its first frame.
 
     The first frame is what ``start_us`` tells (UTC microseconds), else the camera's first ``up`` (live sources), else
-    1970, where the times of a file without a ``start`` begin. Whoever was still inside a zone when the camera ended is taken to have left then. Raises UsageError for a camera
-    whose start cannot be known.
+    1970, where the times of a file without a ``start`` begin. Whoever was still inside a zone when the camera ended is
+    taken to have left then. Raises UsageError for a camera whose start cannot be known.
     """
     by_camera: dict[str, list[Mapping[str, Any]]] = {}
     for event in events:
