@@ -11,7 +11,7 @@ a seed by NumPy and Pillow alone; the same seed gives the same scene and the sam
 from __future__ import annotations
 
 from pipeline.sources.synthetic.crossing import Crossing, Dwell
-from pipeline.sources.synthetic.scene import CLASSES, Actor, Scene, Truth, detections
+from pipeline.sources.synthetic.scene import CLASSES, Actor, Scene, Truth, detections, detections_from
 from pipeline.sources.synthetic.situations import SITUATIONS, street
 from pipeline.sources.synthetic.stream import frame_times, parse_source, synthetic_frames, truth_of, write_video
 
@@ -24,6 +24,7 @@ __all__ = [
     "Scene",
     "Truth",
     "detections",
+    "detections_from",
     "frame_times",
     "parse_source",
     "street",

@@ -236,11 +236,27 @@ def detections(
     miss_rate: 0..1, the chance that a box is missing. The noise depends on ``seed`` and ``t_s`` alone.
     """
     truth = scene.truth(t_s)
-    rng = np.random.default_rng([seed, scene.seed, round(max(t_s, 0.0) * 1e6)])
-    noise, luck = rng.normal(size=(len(truth), 4)), rng.random(len(truth))
-    kept = (truth.visible >= min_visible) & ~truth.blinking & (luck >= miss_rate)
-    found = truth.boxes + (noise * jitter_px).astype(np.float32)
-    found = np.clip(found, 0, np.array([scene.width, scene.height, scene.width, scene.height], np.float32))
+    return detections_from(truth, scene, min_visible=min_visible, jitter_px=jitter_px, miss_rate=miss_rate, seed=seed)
+
+
+def detections_from(
+    truth: Truth,
+    scene: Scene,
+    *,
+    min_visible: float = 0.3,
+    jitter_px: float = 0.0,
+    miss_rate: float = 0.0,
+    seed: int = 0,
+) -> Detections:
+    """``detections`` from a truth that is there already (``Scene.truths`` makes many at once)."""
+    kept = (truth.visible >= min_visible) & ~truth.blinking
+    found = truth.boxes
+    if jitter_px or miss_rate:
+        rng = np.random.default_rng([seed, scene.seed, round(max(truth.t_s, 0.0) * 1e6)])
+        noise, luck = rng.normal(size=(len(truth), 4)), rng.random(len(truth))
+        found = truth.boxes + (noise * jitter_px).astype(np.float32)
+        found = np.clip(found, 0, np.array([scene.width, scene.height, scene.width, scene.height], np.float32))
+        kept &= luck >= miss_rate
     kept &= (found[:, 2] - found[:, 0] >= 1.0) & (found[:, 3] - found[:, 1] >= 1.0)
     scores = (0.5 + 0.5 * truth.visible)[kept]
     order = np.argsort(-scores, kind="stable")
