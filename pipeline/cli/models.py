@@ -14,6 +14,7 @@ from rich.table import Table
 
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 from pipeline.errors import ModelError, UsageError
+from pipeline.inference.families import few
 from pipeline.inference.manifest import MANIFEST_NAME, Color, Family, Manifest, Resize, Scale, read_manifest
 from pipeline.inference.store import (
     SHIPPED,
@@ -91,7 +92,7 @@ def _add(
     )
     model = examined.keep(to)
     console = Console()
-    table = _facts(model.manifest)
+    table = _facts(model.manifest, most_classes=12)
     table.title = f"{file.name}: {len(examined.data) / 1e6:.1f} MB"
     for line in examined.inputs:
         table.add_row("network in", escape(line))
@@ -149,7 +150,7 @@ def _inspect(
     model = load_model(name)
     Detector(model)  # runs once: what is shown is known to work
     console = Console()
-    table = _facts(model.manifest)
+    table = _facts(model.manifest, most_classes=len(model.manifest.classes))
     table.title = f"{model.name} {model.manifest.version}"
     table.add_row("folder", escape(str(model.folder)))
     console.print(table)
@@ -205,8 +206,8 @@ def _shapes(told: str | None) -> tuple[tuple[int, int], ...] | None:
     return tuple(shapes)
 
 
-def _facts(manifest: Manifest) -> Table:
-    """The manifest as a table for a person."""
+def _facts(manifest: Manifest, *, most_classes: int) -> Table:
+    """The manifest as a table for a person, with so many class names at most."""
     spec, thresholds = manifest.input, manifest.thresholds
     table = Table(show_header=False, title_justify="left")
     table.add_column(style="bold")
@@ -214,7 +215,7 @@ def _facts(manifest: Manifest) -> Table:
     table.add_row("family", manifest.family)
     table.add_row("input", f"{spec.name}: {spec.dtype} {spec.layout}, {spec.color}, {spec.scale}, {spec.resize}")
     table.add_row("shapes (CPU ms a picture, 1 thread)", _shape_costs(manifest))
-    table.add_row("classes", escape(", ".join(manifest.classes)))
+    table.add_row("classes", escape(few(tuple(manifest.classes), most_classes)))
     nms = "none" if manifest.nms == "none" else f"per {manifest.nms}, IoU {thresholds.nms_iou:g}"
     table.add_row("thresholds", f"score {thresholds.score:g}, low {thresholds.low:g}; suppression {nms}")
     options = ", ".join(f"{key} {value}" for key, value in manifest.options.model_dump(exclude_none=True).items())

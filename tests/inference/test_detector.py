@@ -174,6 +174,17 @@ def test_a_manifest_of_another_network_is_refused_at_start(
     assert str(error.value).startswith("model tiny: ")
 
 
+def test_an_output_that_is_no_table_a_picture_is_refused_at_start(tmp_path: Path) -> None:
+    data = answering({"output": np.zeros(84, np.float32)})
+    with pytest.raises(ModelError, match="model tiny: output output is 1x84, not a table for each of 1 pictures"):
+        Detector(kept(tmp_path, data, manifest_for(data)))
+
+
+def test_buckets_are_batch_sizes(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="buckets are batch sizes from 1 up"):
+        Detector(convolving_model(tmp_path), buckets=(0, 4))
+
+
 def test_a_network_that_onnxruntime_refuses_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = answering({"output": np.zeros((84, 8), np.float32)}).replace(b"ReduceMean", b"ReduceMoan")
     with pytest.raises(ModelError, match=r"model tiny: ONNX Runtime refuses the network: .*ReduceMoan") as error:

@@ -101,6 +101,20 @@ def test_list_shows_what_a_name_finds_and_warns_of_what_is_broken(home: Path) ->
     assert "warning: models/broken/manifest.yaml" in result.stderr
 
 
+def test_list_says_so_when_there_is_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.inference.store.SHIPPED", home / "nothing")
+    result = passerby("models", "list")
+    assert result.exit_code == 0
+    assert "no model in models, " in result.stdout
+
+
+def test_a_card_that_is_missing_is_said(home: Path) -> None:
+    convolving_model(home / "models" / "tiny", card="card.md")
+    result = passerby("models", "inspect", "tiny")
+    assert result.exit_code == 0
+    assert "its card models/tiny/card.md is missing" in result.stderr
+
+
 def test_inspect_shows_the_manifest_and_the_card(home: Path) -> None:
     convolving_model(home / "models" / "tiny", card="card.md")
     (home / "models" / "tiny" / "card.md").write_text("# Tiny\n\nTrained on *noise*.\n")
