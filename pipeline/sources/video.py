@@ -81,6 +81,10 @@ class Video:
                     failures = 0
                     yield from self._decode(packet)
                 return
+            except IndexError:
+                # PyAV flushes every stream at the end, and fails on streams that damage made appear meanwhile.
+                yield from self._decode(None)
+                return
             except (av.error.FFmpegError, ValueError, OSError) as error:
                 if not self.address.is_local:
                     raise translate(error, self.address) from None
