@@ -95,6 +95,7 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._closing = threading.Event()
+        self._cuts = 0
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
 
     def __enter__(self) -> Self:
@@ -108,6 +109,10 @@ class Wire:
         for thread in self._threads:
             thread.join(5)
         self._listener.close()
+
+    def cut(self) -> None:
+        """Close every connection that is up."""
+        self._cuts += 1
 
     def _accept(self) -> None:
         self._listener.settimeout(0.1)
@@ -132,7 +137,8 @@ class Wire:
                 return
             with camera:
                 try:
-                    while not self._closing.is_set() and self._step(client, camera):
+                    began = self._cuts
+                    while not self._closing.is_set() and self._cuts == began and self._step(client, camera):
                         pass
                 except OSError:
                     return
