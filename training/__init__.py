@@ -1,0 +1,1 @@
+"""Training of the models that ship with Passerby; the pipeline never imports it."""
