@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 from pipeline.config import CameraConfig
 from pipeline.core.frame import Picture
@@ -11,8 +12,11 @@ from pipeline.core.ledger import FrameLedger
 from pipeline.errors import SourceUnavailable, SourceUnreadable
 from pipeline.services.planning import SourceFacts
 from pipeline.services.wiring import stream_settings
-from pipeline.sources.base import SampledFrame, StatusChanged, Stream, SystemClock
+from pipeline.sources.address import locate
+from pipeline.sources.base import SampledFrame, StatusChanged, Stream, StreamSettings, SystemClock
+from pipeline.sources.files import clips_in
 from pipeline.sources.open import open_stream
+from pipeline.sources.video import Video
 
 _EVERY_FRAME_FPS = 1e6
 _RATE_FRAMES = 40  # enough to tell 24 from 25 frames a second
@@ -35,9 +39,23 @@ def look(camera: CameraConfig, *, timeout_s: float = 20.0, preview_width: int = 
     timer.start()
     try:
         with open_stream(settings, _small, ledger=FrameLedger(), clock=SystemClock(), stop=stop) as stream:
-            return _first_second(stream, camera, stop)
+            facts, picture = _first_second(stream, camera, stop)
     finally:
         timer.cancel()
+    codec, b_frames = _codec(settings)
+    return replace(facts, codec=codec, b_frames=b_frames), picture
+
+
+def _codec(settings: StreamSettings) -> tuple[str | None, bool | None]:
+    """Codec of a file (of a folder: of its first clip), and whether it has B frames; a camera is not opened twice."""
+    address = locate(settings.source)
+    if address.kind == "folder":
+        address = locate(str(next(iter(clips_in(Path(address.target))))))
+    if address.kind != "file":
+        return None, None
+    with Video(address, settings) as video:
+        context = video.stream.codec_context
+        return context.name, bool(context.has_b_frames)
 
 
 def _first_second(stream: Stream, camera: CameraConfig, stop: threading.Event) -> tuple[SourceFacts, Picture]:

@@ -9,6 +9,7 @@ Pure: configuration, facts about sources and models in, findings out. The figure
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -207,6 +208,7 @@ def _same_sources(config: Config) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for camera_id, camera in config.cameras.items():
         place = camera.source.location.reveal()
+        place = posixpath.normpath(place) if camera.source.is_local_file else place
         if place in seen:
             message = f"the same source as camera {seen[place]}: it is decoded and counted twice"
             mend = "put all lines and zones into one camera"

@@ -97,8 +97,8 @@ def line_problems(config: Config, camera: CameraConfig, view: View) -> Iterator[
             )  # fmt: skip
         elif (surely := _crossable(rule, view, sure=True)) < 0.5:
             yield config.problem(
-                key, f"objects are surely counted on only {surely:.0%} of this line: {_why(rule, view)}", _mend_reach(rule),
-                code="line-near-edge",
+                key, f"objects are surely counted on only {surely:.0%} of this line: {_why(rule, view)}",
+                _mend_reach(rule), code="line-near-edge",
             )  # fmt: skip
         length = sum(_length_px(a, b, view) for a, b in itertools.pairwise(rule.points))
         wide = _TYPICAL_HEIGHT * view.height * _aspect(rule.classes)

@@ -25,7 +25,10 @@ def camera(lines: str) -> str:
 
 
 IN_CAMERA = {
-    "unknown key": ("sample_pfs: 5", "4:5: cameras.gate.sample_pfs: unknown key 'sample_pfs'; did you mean 'sample_fps'?"),
+    "unknown key": (
+        "sample_pfs: 5",
+        "4:5: cameras.gate.sample_pfs: unknown key 'sample_pfs'; did you mean 'sample_fps'?",
+    ),
     "key of the top": ("kafka: {}", "4:5: cameras.gate.kafka: unknown key 'kafka'; it belongs at the top of the file"),
     "key of the source": (
         "transport: udp",
@@ -83,7 +86,8 @@ IN_CAMERA = {
     ),
     "A is B": (
         "lines:\n  street: {points: [[0, 0.5], [0, 0.5]]}",
-        "5:24: cameras.gate.lines.street.points: two points after each other are the same; give A and B their own places",
+        "5:24: cameras.gate.lines.street.points: two points after each other are the same; "
+        "give A and B their own places",
     ),
     "flat list": (
         "lines:\n  street: {points: [0, 0.5, 1, 0.5]}",
@@ -107,8 +111,8 @@ IN_CAMERA = {
     ),
     "bow tie": (
         "zones:\n  plaza: {points: [[0.1, 0.1], [0.9, 0.9], [0.9, 0.1], [0.1, 0.9]]}",
-        "5:23: cameras.gate.zones.plaza.points: the outline crosses itself: the edge after corner 1 meets the edge after "
-        "corner 3; list the corners in order round the area",
+        "5:23: cameras.gate.zones.plaza.points: the outline crosses itself: the edge after corner 1 meets the edge "
+        "after corner 3; list the corners in order round the area",
     ),
     "flat area": (
         "zones:\n  plaza: {points: [[0.1, 0.1], [0.5, 0.5], [0.9, 0.9]]}",
@@ -159,7 +163,8 @@ IN_CAMERA = {
     ),
     "variable without a brace": (
         "model: ${NAME",
-        "4:12: cameras.gate.model: ${ without its }; write ${NAME} or ${NAME:-default}; $${ for the characters themselves",
+        "4:12: cameras.gate.model: ${ without its }; write ${NAME} or ${NAME:-default}; "
+        "$${ for the characters themselves",
     ),
 }  # fmt: skip
 

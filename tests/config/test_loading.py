@@ -61,7 +61,8 @@ def test_all_the_rest_of_the_rules() -> None:
         "counts: {window_s: 60}\ntracker: {max_lost_s: 3, confirm_hits: 4}\ncameras:\n  a:\n    source: a.mp4\n"
         "    tracker: {confirm_hits: 2}\n"
         "    lines: {l: {points: [[0, 0], [0.5, 0.5], [1, 0]], classes: car, wrong_way: left}}\n"
-        "    zones: {z: {points: [[0, 0], [1, 0], [1, 1], [0, 0]], stopped_s: 20, direction: [3, 4], anchor: top_center}}\n"
+        "    zones: {z: {points: [[0, 0], [1, 0], [1, 1], [0, 0]], "
+        "stopped_s: 20, direction: [3, 4], anchor: top_center}}\n"
     )
     rules = config.camera("a").rules()
     assert rules.count_window_s == 60

@@ -71,13 +71,13 @@ def test_it_is_a_schema_and_its_own_examples_fit() -> None:
 
 
 def test_every_key_is_described_and_its_examples_fit() -> None:
-    models = [Config, CameraConfig]
+    models: list[type[BaseModel]] = [Config, CameraConfig]
     for model in models:
         for name, field in model.model_fields.items():
             inner = _shape(field.annotation)
             section = inner[0] or _shape(inner[1])[0]
             if section is not None and section not in models:
-                models.append(section)  # type: ignore[arg-type]
+                models.append(section)
             assert field.description or (section and section.__doc__), f"{model.__name__}.{name}"
             schema = SCHEMA if model is Config else SCHEMA["$defs"][model.__name__]
             told = {**schema["properties"][name], "$defs": SCHEMA["$defs"]}
@@ -92,7 +92,8 @@ def test_every_key_is_described_and_its_examples_fit() -> None:
         CONTRACT,
         "cameras:\n  a:\n    source: a.mp4\n    lines:\n    zones:\n    masks: []\n",
         "x-own: {any: thing}\nsource: {transport: udp}\ncameras: {a: {source: {url: b}, start: 2026-01-01T08:00:00Z}}",
-        "sample_fps: ${FPS:-5}\noutput: {report: '${R:-true}'}\nwindows: {encoding: '${E:-raw}'}\ncameras: {a: {source: b}}",
+        "sample_fps: ${FPS:-5}\noutput: {report: '${R:-true}'}\nwindows: {encoding: '${E:-raw}'}\n"
+        "cameras: {a: {source: b}}",
         "cameras: {a: {source: b, zones: {z: {points: [[0,0],[1,0],[1,1]], classes: car, direction: up}}}}",
         "cameras: {a: {source: b, zones: {z: {points: [[0,0],[1,0],[1,1]], direction: [1, -0.5]}}}}",
         "inference: {provider: cuda, batch_sizes: [1, 4], threads: 2}\ncameras: {a: {source: b}}",

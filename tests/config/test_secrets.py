@@ -143,7 +143,7 @@ def test_redaction_by_shape(text: str, clean: str) -> None:
 
 
 def test_names_that_tell_of_secrets() -> None:
-    told = [n for n in ("GATE_PASSWORD", "GATEPASS", "PASS", "API_KEY", "KEY", "STREAM_TOKEN", "PWD_X", "X_AUTH")]
+    told = ("GATE_PASSWORD", "GATEPASS", "PASS", "API_KEY", "KEY", "STREAM_TOKEN", "PWD_X", "X_AUTH")
     assert all(map(names_secret, told))
     assert not any(
         map(names_secret, ("FPS", "KAFKA_BOOTSTRAP_SERVERS", "DESIGN", "KEYFRAME_FPS", "COMPASSION", "HOST"))

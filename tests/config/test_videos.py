@@ -64,9 +64,9 @@ def test_two_lines_of_one_name() -> None:
 def test_a_wrong_anchor_or_class_or_rate() -> None:
     with pytest.raises(UsageError, match=r"anchor must be bottom_center, center or top_center, not 'middle'"):
         config_from_videos(["a.mp4"], ["0,0,1,1"], anchor="middle")
-    with pytest.raises(ConfigError, match="the model passerby-nano has no class or group 'perosn' .*'person'"):
+    with pytest.raises(ConfigError, match=r"the model passerby-nano has no class or group 'perosn' .*'person'"):
         config_from_videos(["a.mp4"], ["0,0,1,1"], classes=["perosn"], classes_of=lambda _: ["person"])
-    with pytest.raises(ConfigError, match="^sample_fps: must be above 0, not 0"):
+    with pytest.raises(ConfigError, match=r"^sample_fps: must be above 0, not 0"):
         config_from_videos(["a.mp4"], sample_fps=0)
 
 
