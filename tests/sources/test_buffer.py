@@ -130,11 +130,13 @@ def test_a_recording_makes_its_reader_wait_and_loses_nothing(
     assert ledger.lines()["cam"].captured == WAITING_FRAMES
     clock.pass_s(100.0)
     got = []
-    with pytest.raises(StopIteration):
+    try:
         while True:
             item = buffer.get(1.0)
             assert isinstance(item, SampledFrame)
             got.append(item.frame.index)
+    except StopIteration:
+        pass
     reader.join(5)
     assert got == list(range(60))
     assert ledger.lines()["cam"].dropped == {}
@@ -146,10 +148,11 @@ def test_a_waiting_reader_is_freed_when_the_stream_is_closed(buffer: StreamBuffe
     freed = threading.Event()
 
     def read() -> None:
-        with pytest.raises(Superseded):
+        try:
             for i in range(60):
                 buffer.put_frame(frame(i), ticket)
-        freed.set()
+        except Superseded:
+            freed.set()
 
     threading.Thread(target=read, daemon=True).start()
     while not buffer.blocked:

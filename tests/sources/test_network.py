@@ -72,9 +72,7 @@ def test_a_finished_hls_playlist_is_a_recording(tmp_path: Path) -> None:
         ("notes.txt", SourceUnreadable, "no video|text"),
     ],
 )
-def test_a_wrong_url_ends_with_one_clear_line(
-    tmp_path: Path, path: str, error: type[Exception], words: str
-) -> None:
+def test_a_wrong_url_ends_with_one_clear_line(tmp_path: Path, path: str, error: type[Exception], words: str) -> None:
     (tmp_path / "notes.txt").write_text("nothing to see\n" * 50)
     with http_files(tmp_path) as url:
         taken = take_all(f"{url}/{path}")
@@ -206,7 +204,9 @@ def _ffmpeg_errors() -> list[type[Exception]]:
 
 
 @pytest.mark.parametrize("kind", _ffmpeg_errors())
-@pytest.mark.parametrize("source", ["rtsp://me:canary7secret@127.0.0.1/x", "http://127.0.0.1/x", "/dev/video9", "/x.mp4"])
+@pytest.mark.parametrize(
+    "source", ["rtsp://me:canary7secret@127.0.0.1/x", "http://127.0.0.1/x", "/dev/video9", "/x.mp4"]
+)
 def test_every_error_of_ffmpeg_has_words_and_no_password(kind: type[Exception], source: str) -> None:
     address = locate(source)
     error = kind(-1, f"something about {address.target}", address.target)

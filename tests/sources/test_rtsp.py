@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -95,7 +96,7 @@ def test_killed_in_mid_gop_it_comes_back_in_a_new_epoch_and_another_camera_loses
     assert line is not None
     assert line.dropped.keys() <= {"shutdown"}
     indices = [f.frame.index for f in other.taken.frames]
-    assert all(b - a in (3, 4) for a, b in zip(indices, indices[1:], strict=False))
+    assert all(b - a in (3, 4) for a, b in pairwise(indices))
 
 
 @pytest.mark.parametrize("fault", ["hang", "garbage", "refuse"])
@@ -157,10 +158,10 @@ def test_a_tarpit_does_not_hold_up_the_end() -> None:
 
 
 def test_a_change_of_size_in_the_middle_of_the_stream() -> None:
-    with RtspServer("--then-size", "640x360", "--after-s", "1.5") as changing:
-        with Watched(settings_for(changing.url(), stall_timeout_s=3.0)) as camera:
-            camera.wait(lambda taken: {(f.width, f.height) for f in taken.frames} == {(320, 240), (640, 360)}, 20)
-            camera.more_frames(5)
+    options = ("--then-size", "640x360", "--after-s", "1.5")
+    with RtspServer(*options) as changing, Watched(settings_for(changing.url(), stall_timeout_s=3.0)) as camera:
+        camera.wait(lambda taken: {(f.width, f.height) for f in taken.frames} == {(320, 240), (640, 360)}, 20)
+        camera.more_frames(5)
     check(camera)
     assert {f.frame.picture.shape for f in camera.taken.frames} == {(96, 160, 3)}
 

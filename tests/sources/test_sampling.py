@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,7 +55,7 @@ def test_never_more_than_one_a_slot_and_never_fewer_than_there_are(steps_us: lis
     assert len(got) <= times[-1] * sample_fps / 1e6 + 2
     # Two neighbours of the source further apart than a slot and a quarter: the later one is taken.
     slot_us = 1e6 / sample_fps
-    late = {b for a, b in zip(times, times[1:], strict=False) if b - a > 1.01 * slot_us}
+    late = {b for a, b in pairwise(times) if b - a > 1.01 * slot_us}
     assert late <= set(got)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,7 +86,7 @@ def test_time_rises_whatever_comes(raws_us: list[int | None]) -> None:
     timeline = Timeline()
     times = [timeline.tick(raw).pts_us for raw in raws_us]
     assert times[0] == 0
-    assert all(b > a for a, b in zip(times, times[1:], strict=False))
+    assert all(b > a for a, b in pairwise(times))
     assert timeline.end_us > times[-1]
 
 
