@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import functools
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -129,13 +129,18 @@ def _default(field: FieldInfo) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+@functools.cache
+def _schema() -> dict[str, Any]:
+    return json_schema()
+
+
 def _kind(model: type[BaseModel], name: str, field: FieldInfo) -> str:
     """The type in words, with its bounds from the schema that editors get."""
     choices = _choices(field.annotation)
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
-    definitions = json_schema()
-    schema = definitions if model is Config else definitions["$defs"][model.__name__]
+    whole = _schema()
+    schema = whole if model is Config else whole["$defs"][model.__name__]
     return _words(schema["properties"][name])
 
 
@@ -173,8 +178,3 @@ def _choices(annotation: Any) -> tuple[Any, ...]:
         inner = [item for item in get_args(annotation) if item is not NoneType]
         return _choices(inner[0]) if len(inner) == 1 else ()
     return ()
-
-
-def plain_text(markdown: str) -> str:
-    """A description without its Markdown, for comments in YAML."""
-    return re.sub(r"`([^`]*)`", r"\1", markdown)

@@ -87,8 +87,8 @@ def test_what_cannot_work_is_an_error_with_its_place(site: Path) -> None:
     lines = result.stderr.splitlines()
     assert lines[0].startswith("error passerby.yaml:5:30: cameras.square.lines.middle.points: no object can cross this")
     assert lines[1] == (
-        "error passerby.yaml:5:64: cameras.square.lines.middle.classes[0]: the model tiny has no class or group 'perosn'"
-        "; did you mean 'person'?"
+        "error passerby.yaml:5:64: cameras.square.lines.middle.classes[0]: the model tiny has no class or group "
+        "'perosn'; did you mean 'person'?"
     )
 
 
