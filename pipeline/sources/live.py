@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
@@ -148,7 +149,9 @@ class LiveStream:
         except Superseded:
             pass  # the consumer closed the stream
         except Exception as error:
-            _log.exception("camera %s: its supervisor failed", self._settings.camera_id)
+            where = "".join(traceback.format_tb(error.__traceback__))  # code only, no values
+            name = type(error).__name__
+            _log.error("camera %s: its supervisor failed: %s\n%s", self._settings.camera_id, name, where)
             self._buffer.finish(SourceUnavailable(f"{self._address.shown}: {type(error).__name__}"))
 
     def _attempt(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -87,7 +88,9 @@ class Reader:
         except SourceError as error:
             connection.failure = error
         except Exception as error:
-            _log.exception("camera %s: its reader failed", self._settings.camera_id)
+            told = self._address.clean(f"{type(error).__name__}: {error}")
+            where = "".join(traceback.format_tb(error.__traceback__))  # code only, no values
+            _log.error("camera %s: its reader failed: %s\n%s", self._settings.camera_id, told, where)
             connection.failure = SourceUnavailable(f"{self._address.shown}: {type(error).__name__} while reading")
         finally:
             connection.done.set()
