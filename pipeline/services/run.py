@@ -102,8 +102,8 @@ def run(config: Config, options: RunOptions) -> RunResult:
             max_in_flight=max(4, 2 * parts.threads),
         )
         job = _Job(ingests, worker, topic, ledger, stop)
-        first = next(iter(parts.detectors.values()))
-        shown = RunView(first.provenance.model, config.inference.provider, parts.threads, 0.0, 0.0)
+        first = parts.first_detector
+        shown = RunView(first.provenance.model, first.provider, parts.threads, 0.0, 0.0)
         with _stopped_by_signals(stop):
             job.start()
             _watch(job, monitor, shown, options, began_s)
@@ -250,7 +250,7 @@ class _Sinks:
         self, lines: Mapping[str, LedgerLine], failures: Mapping[str, str], parts: wiring.RunParts
     ) -> None:
         assert self._report is not None
-        model = next(iter(parts.models.values()))
+        model = parts.first_detector.model
         self._report.write(
             self._out / "report.html",
             ledger=lines,

@@ -29,12 +29,16 @@ class CameraParts:
 
 @dataclass(frozen=True, slots=True)
 class RunParts:
-    """All cameras, and the models they use by name or folder as configured."""
+    """All cameras, and the detectors they share, by model as configured. threads: pictures the networks work on at once."""
 
     cameras: dict[str, CameraParts]
-    models: dict[str, Model]
     detectors: dict[str, Detector]
     threads: int
+
+    @property
+    def first_detector(self) -> Detector:
+        """The one that is named where there is room for one name."""
+        return next(iter(self.detectors.values()))
 
 
 def build(config: Config, *, preview: Preview = "first") -> RunParts:
@@ -43,28 +47,34 @@ def build(config: Config, *, preview: Preview = "first") -> RunParts:
     preview: which frames also come at a size for people ("none", "first", "all").
     """
     threads = config.inference.threads or os.cpu_count() or 1
-    models: dict[str, Model] = {}
-    detectors: dict[str, Detector] = {}
-    cameras: dict[str, CameraParts] = {}
-    for camera_id, camera in config.cameras.items():
-        if camera.model not in detectors:
-            models[camera.model] = load_model(camera.model)
-            detectors[camera.model] = build_detector(config, models[camera.model], camera)
-        cameras[camera_id] = CameraParts(
-            camera, detectors[camera.model], stream_settings(camera, preview), window_settings(camera)
+    users: dict[str, list[CameraConfig]] = {}
+    for camera in config.cameras.values():
+        users.setdefault(camera.model, []).append(camera)
+    detectors = {key: build_detector(config, cameras) for key, cameras in users.items()}
+    cameras = {
+        camera_id: CameraParts(
+            camera,
+            detectors[camera.model],
+            stream_settings(camera, preview),
+            window_settings(camera),
         )
-    return RunParts(cameras, models, detectors, threads)
+        for camera_id, camera in config.cameras.items()
+    }
+    return RunParts(cameras, detectors, threads)
 
 
-def build_detector(config: Config, model: Model, camera: CameraConfig) -> Detector:
-    """The detector of one model; fails when the provider asked for does not run."""
+def build_detector(config: Config, cameras: list[CameraConfig]) -> Detector:
+    """The detector that ``cameras`` share; fails when the provider asked for does not run."""
+    model = load_model(cameras[0].model)
+    low = model.manifest.thresholds.low
     inference = config.inference
     return Detector(
         model,
         provider=inference.provider,
         allow_cpu=inference.allow_cpu,
         buckets=inference.batch_sizes,
-        min_score=camera.thresholds.low,
+        # Each camera's tracker has its own floor; the detector gives what the most curious of them wants.
+        min_score=min(low if c.thresholds.low is None else c.thresholds.low for c in cameras),
     )
 
 
