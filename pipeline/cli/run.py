@@ -89,12 +89,14 @@ def _config(
     anchor: str | None,
     sample_fps: float | None,
 ) -> Config:
+    from pipeline.services.wiring import classes_of
+
     if config_file is not None:
         for name, given in (("VIDEO", videos), ("--line", lines), ("--model", model), ("--classes", classes),
                             ("--anchor", anchor), ("--sample-fps", sample_fps)):  # fmt: skip
             if given:
                 raise UsageError(f"{name} and -c cannot go together", mend=f"write it into {config_file}")
-        return load_config(config_file)
+        return load_config(config_file, classes_of=classes_of)
     if not videos:
         raise UsageError("nothing to run on", mend="give a VIDEO, or a configuration with -c passerby.yaml")
     return config_from_videos(
@@ -104,6 +106,7 @@ def _config(
         anchor=anchor or "bottom_center",
         model=model,
         sample_fps=sample_fps,
+        classes_of=classes_of,
     )
 
 

@@ -262,7 +262,7 @@ class _Sinks:
                 "family": model.manifest.family,
                 "config sha256": config_sha256(self._config),
             },
-            config_yaml_redacted=None,
+            config_yaml_redacted=self._config.redacted_yaml(),
             versions={"passerby": __version__},
             failures=failures,
         )

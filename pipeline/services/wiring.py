@@ -10,6 +10,7 @@ from pipeline.analytics.camera import CameraAnalytics
 from pipeline.bus.images import Encoding
 from pipeline.config import CameraConfig, Config, config_sha256
 from pipeline.core.ledger import FrameLedger
+from pipeline.errors import ModelError
 from pipeline.inference.detector import Detector
 from pipeline.inference.store import Model, load_model
 from pipeline.services.ingest import WindowSettings
@@ -29,7 +30,10 @@ class CameraParts:
 
 @dataclass(frozen=True, slots=True)
 class RunParts:
-    """All cameras, and the detectors they share, by model as configured. threads: pictures the networks work on at once."""
+    """All cameras, and the detectors they share, by model as configured.
+
+    threads: pictures that the networks work on at once.
+    """
 
     cameras: dict[str, CameraParts]
     detectors: dict[str, Detector]
@@ -76,6 +80,14 @@ def build_detector(config: Config, cameras: list[CameraConfig]) -> Detector:
         # Each camera's tracker has its own floor; the detector gives what the most curious of them wants.
         min_score=min(low if c.thresholds.low is None else c.thresholds.low for c in cameras),
     )
+
+
+def classes_of(model: str) -> tuple[str, ...] | None:
+    """The classes of a model by name or folder; None when it cannot be loaded (``build`` then says why)."""
+    try:
+        return tuple(load_model(model).manifest.classes)
+    except ModelError:
+        return None
 
 
 def stream_settings(camera: CameraConfig, preview: Preview) -> StreamSettings:
