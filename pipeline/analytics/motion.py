@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.core.geometry import Floats
 
-MEASUREMENT_STD = np.array([0.05, 0.05, 0.08, 0.08])  # sizes: how far a detection's centre and sides are off
-ACCELERATION_STD = np.array([1.0, 1.0, 0.3, 0.3])  # sizes / s^1.5
+MEASUREMENT_STD = np.array([0.07, 0.07, 0.1, 0.1])  # sizes: how far a detection's centre and sides are off
+ACCELERATION_STD = np.array([0.7, 0.7, 0.3, 0.3])  # sizes / s^1.5
 SIZE_SPEED_STD = 0.5  # sizes / s: how fast a new box may grow
 SPEED_DECAY_S = 5.0  # an object out of sight is trusted to go on straight for about this long
 SIZE_SPEED_DECAY_S = 0.3

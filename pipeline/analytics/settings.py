@@ -14,7 +14,8 @@ class TrackerSettings:
     """Defaults hold for 5 to 30 frames a second; times are seconds, so they need no change with the rate.
 
     high_score: detections from here up are matched first. low_score: below it a detection is ignored; between the
-    two it only continues a track. new_track_score: from here up a detection may start a track (0: high_score).
+    two it only continues a track. new_track_score: a track needs one detection from here up to be confirmed (0:
+    high_score); it may begin with one half way between low_score and this.
     match_iou, low_match_iou: least overlap of a predicted box with a detection, in the first stage and in the second.
     reach_sigma: how many standard deviations of the predicted position the last stage (no overlap) reaches.
     confirm_hits, confirm_s: a track is confirmed once it was seen this often and over this long.
@@ -26,7 +27,7 @@ class TrackerSettings:
     low_score: float = 0.1
     new_track_score: float = 0.0
     match_iou: float = 0.2
-    low_match_iou: float = 0.4
+    low_match_iou: float = 0.3
     reach_sigma: float = 3.0
     confirm_hits: float = 2
     confirm_s: float = 0.18
@@ -55,5 +56,10 @@ class TrackerSettings:
 
     @property
     def birth_score(self) -> float:
-        """The score from which a detection may start a track."""
+        """The score that one detection of a track must reach for it to be confirmed."""
         return self.new_track_score or self.high_score
+
+    @property
+    def weak_score(self) -> float:
+        """The score from which a detection may begin a track."""
+        return (self.low_score + self.birth_score) / 2

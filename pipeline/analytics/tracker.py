@@ -6,6 +6,9 @@ the track's motion allows: at a few frames a second a car jumps more than its ow
 Yang et al. 2023 has the same aim; a gate in standard deviations fits itself to the time step). Objects of one group
 only match their like: a person never becomes a vehicle, a car may become a truck.
 
+A weak detection may begin a track too, but only a strong one lets it be confirmed: so the path of what comes into
+sight slowly is known from its beginning, and weak clutter alone never counts.
+
 Everything a track needs lies in parallel arrays, one row a track, in the order of the tracks' numbers; a row goes
 when its track ends, so nothing grows with the number of tracks that ever were.
 """
@@ -33,6 +36,7 @@ OTHER_SPEED_STD = 4.0
 REACH_SIZES, REACH_SIZES_PER_S = 0.5, 12.0
 REACH_LOST_S = 0.7  # tracks unseen for longer are not looked for without overlap
 REACH_SIZE_RATIO = 1.6  # nor is a box so much larger or smaller (in size, not in area)
+COMPANION_IOU, COMPANION_SPEED = 0.3, 1.0  # overlap, and sizes a second of difference, of two that walk together
 DUPLICATE_IOU = 0.7  # two classes of one group on boxes so alike are one object
 
 
@@ -95,12 +99,14 @@ class Tracker:
         unseen = self.rows["seen_us"] != self.at_us
         dt_s = 0.0 if self.at_us is None else (at_us - self.at_us) / 1e6
         self.at_us = at_us
+        if unseen.any():
+            self._accompany(unseen)
         self.motion.predict(dt_s, unseen)
         matched_rows, matched = self._associate(boxes, scores, columns)
         self._correct(matched_rows, matched, boxes, scores, columns)
         free = np.ones(len(boxes), bool)
         free[matched] = False
-        self._start(np.nonzero(free & (scores >= self._settings.birth_score))[0], boxes, scores, columns, index)
+        self._start(np.nonzero(free & (scores >= self._settings.weak_score))[0], boxes, scores, columns, index)
         self._mark_seen(index)
         over = self._over(size)
         ended = self._view(over)
@@ -150,6 +156,27 @@ class Tracker:
             if keep[first]:
                 keep[second] = False
         return np.nonzero(keep)[0]
+
+    def _accompany(self, unseen: NDArray[np.bool_]) -> None:
+        """A track hidden behind another of its kind that moves much like it is taken to move with it.
+
+        Two people side by side hide one another for seconds; the speed of the hidden one, measured on a box that was
+        already cut, would carry it off.
+        """
+        hidden = np.nonzero(unseen & self.rows["confirmed"])[0]
+        others = np.nonzero(~unseen)[0]
+        if not len(hidden) or not len(others):
+            return
+        boxes = self.motion.boxes()
+        overlap = box_iou(boxes[hidden], boxes[others])
+        overlap[self.rows["kind"][hidden][:, None] != self.rows["kind"][others][None, :]] = 0.0
+        nearest = overlap.argmax(axis=1)
+        velocity = self.motion.velocity
+        apart = velocity[hidden, :2] - velocity[others[nearest], :2]
+        speed = np.sqrt((apart**2).sum(axis=1)) / box_sizes(boxes[hidden])
+        along = (overlap[np.arange(len(hidden)), nearest] >= COMPANION_IOU) & (speed <= COMPANION_SPEED)
+        velocity[hidden[along], :2] = velocity[others[nearest[along]], :2]
+        velocity[hidden[along], 2:] = 0.0
 
     def _associate(self, boxes: Floats, scores: Floats, columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
         """Rows of tracks and the detections that continue them."""
@@ -221,7 +248,12 @@ class Tracker:
         held["hits"][rows] += 1
         held["votes"][rows, columns[matched]] += scores[matched]
         lasted_s = (held["seen_us"] - held["born_us"]) / 1e6
-        held["confirmed"] |= (held["hits"] >= self._settings.confirm_hits) & (lasted_s >= self._settings.confirm_s)
+        held["best"][rows] = np.maximum(held["best"][rows], scores[matched])
+        held["confirmed"] |= (
+            (held["hits"] >= self._settings.confirm_hits)
+            & (lasted_s >= self._settings.confirm_s)
+            & (held["best"] >= self._settings.birth_score)
+        )
 
     def _start(
         self, new: NDArray[np.int64], boxes: Floats, scores: Floats, columns: NDArray[np.int64], index: int
@@ -238,8 +270,7 @@ class Tracker:
         for name in ("seen_index", "previous_index"):
             fresh[name][:] = index
         fresh["hits"][:] = 1
-        fresh["confirmed"][:] = self._settings.confirm_hits <= 1 and self._settings.confirm_s <= 0
-        fresh["score"][:] = scores[new]
+        fresh["score"][:] = fresh["best"][:] = scores[new]
         fresh["votes"][np.arange(n), columns[new]] = scores[new]
         fresh["box"][:] = fresh["previous"][:] = boxes[new]
         self.next_number += n
@@ -290,7 +321,7 @@ def _empty_rows(classes: int, n: int = 0) -> dict[str, NDArray[Any]]:
     whole = ("number", "kind", "born_us", "seen_us", "previous_us", "seen_index", "previous_index", "hits")
     rows: dict[str, NDArray[Any]] = {name: np.zeros(n, np.int64) for name in whole}
     rows["confirmed"] = np.zeros(n, bool)
-    rows["score"] = np.zeros(n)
+    rows["score"], rows["best"] = np.zeros(n), np.zeros(n)
     rows["votes"] = np.zeros((n, classes))
     rows["box"] = np.zeros((n, 4))
     rows["previous"] = np.zeros((n, 4))
