@@ -93,7 +93,7 @@ def _count(
             folder = out or Path(scratch)
             failures = _recount(told, truth, videos, folder, (model, sample_fps, threads), keep=out is not None)
             scored = evaluate(told, counted_of(read_events(folder)), tolerance_s)
-    _print_json(scored) if as_json else _print_tables(scored)
+    _print_json(scored) if as_json else print_tables(scored)
     for camera_id, why in failures.items():
         sys.stderr.write(f"passerby: {camera_id}: {why}\n")
     raise typer.Exit(3 if failures else 0 if _good_enough(scored, max_error, max_dwell_error_s) else 1)
@@ -146,7 +146,8 @@ def _print_json(scored: Evaluation) -> None:
     typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
 
 
-def _print_tables(scored: Evaluation) -> None:
+def print_tables(scored: Evaluation) -> None:
+    """What was counted against what was true, as tables on stdout."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, 120)

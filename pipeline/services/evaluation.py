@@ -105,10 +105,11 @@ class VideoTruth:
 
 @dataclass(slots=True)
 class Counted:
-    """What was published about one camera, in seconds of its clip: by line and by zone."""
+    """What was published about one camera, in seconds of its clip: by line and by zone. ended: it said so."""
 
     crossings: dict[str, list[Crossing]] = field(default_factory=dict)
     dwells: dict[str, list[Dwell]] = field(default_factory=dict)
+    ended: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,8 @@ def evaluate(truth: Iterable[VideoTruth], counted: Mapping[str, Counted], tolera
         if seen is None:
             notes.append(f"no results of camera {video.camera_id}: all its crossings are missed")
             seen = Counted()
+        elif not seen.ended:
+            notes.append(f"camera {video.camera_id} was not read to its end: what came later is missed")
         for line in video.lines:
             names = [each.name for each in video.lines]
             found = _named(line.name, names, seen.crossings, video.camera_id, "line", notes)

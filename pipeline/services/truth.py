@@ -213,7 +213,7 @@ def _begin_us(camera_id: str, events: Sequence[Mapping[str, Any]]) -> int:
 
 
 def _counted(events: Iterable[Mapping[str, Any]], start_us: int) -> Counted:
-    counted = Counted()
+    counted = Counted(ended=False)
     inside: dict[tuple[str, str], tuple[float, str]] = {}
     t_s = 0.0
     for event in events:
@@ -221,6 +221,8 @@ def _counted(events: Iterable[Mapping[str, Any]], start_us: int) -> Counted:
         if event["type"] == LINE_CROSSED:
             crossing = Crossing(t_s, _direction(data["direction"]), data["class_id"])
             counted.crossings.setdefault(data["line"], []).append(crossing)
+        elif event["type"] == CAMERA_STATUS:
+            counted.ended = data["state"] == "ended"
         elif event["type"] == ZONE_ENTERED:
             inside[data["zone"], data["track_id"]] = (t_s, data["class_id"])
         elif event["type"] == ZONE_EXITED:

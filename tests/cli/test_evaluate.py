@@ -197,6 +197,8 @@ def test_seconds_count_from_up_from_the_truths_start_or_from_1970(tmp_path: Path
     told = counted_of(silent, {"gate": START_US})
     assert told["gate"].crossings["kerb"][0].t_s == pytest.approx(2.2)
     file = [event.structured() for event in counted(0)[1:]]
+    assert counted_of(file)["gate"].ended
+    assert not counted_of(file[:-1])["gate"].ended
     assert counted_of(file)["gate"].crossings["kerb"][0].t_s == pytest.approx(2.2)
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(truth_of(START)))

@@ -248,6 +248,13 @@ def test_a_camera_without_results_is_all_missed_and_said() -> None:
     assert "gate" in scored.notes[0]
 
 
+def test_a_camera_that_did_not_end_is_said() -> None:
+    video = VideoTruth("a.mp4", "gate", (LineTruth("kerb", POINTS, ("person",), crossings=(at(1),)),))
+    scored = evaluate([video], {"gate": Counted({"kerb": [at(1)]}, ended=False)})
+    assert scored.total_absolute_error == 0
+    assert "not read to its end" in scored.notes[0]
+
+
 def test_one_line_under_another_name_is_taken_and_said_but_two_are_not() -> None:
     one = VideoTruth("a.mp4", "gate", (LineTruth("line", POINTS, ("person",), crossings=(at(1),)),))
     scored = evaluate([one], {"gate": Counted({"line1": [at(1)]})})
