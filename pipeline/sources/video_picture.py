@@ -14,7 +14,7 @@ from typing import cast
 import av
 import av.error
 import numpy as np
-from av.sidedata.sidedata import SideData, Type
+from av.sidedata.sidedata import SideData, SideDataContainer, Type
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
@@ -53,8 +53,10 @@ UPRIGHT = Orientation()
 
 def orientation_of(image: av.VideoFrame) -> Orientation:
     """From the display matrix, as phones write it; turns by other than right angles are ignored."""
-    side_data = cast(Mapping[Type, SideData], image.side_data)
-    data = side_data.get(Type.DISPLAYMATRIX)
+    # Not ``image.side_data``: it is kept in the frame and points back to it, and such a circle keeps megabytes alive
+    # until the garbage collector happens to run.
+    side_data = SideDataContainer(image)  # type: ignore[call-arg]  # its stub lacks __init__
+    data = cast(Mapping[Type, SideData], side_data).get(Type.DISPLAYMATRIX)
     if data is None:
         return UPRIGHT
     a, b, _, c, d, _, *_ = np.frombuffer(bytes(data), dtype="<i4").tolist()
@@ -74,6 +76,8 @@ class _Scaler:
         """``image`` as ``height`` x ``width`` x 3 uint8 RGB."""
         if image.format.is_rgb:
             rgb = self._to_rgb.reformat(image, width, height, "rgb24", interpolation=Interpolation.AREA, threads=1)
+            if rgb is image:  # nothing to convert: masks must not be painted into the decoder's own frame
+                return np.array(rgb.to_ndarray(), dtype=np.uint8)
         else:
             known = image.colorspace in _MATRICES_KNOWN
             # Untagged HD is BT.709 by convention, untagged SD BT.601; swscale would take BT.601 for both.

@@ -34,6 +34,7 @@ class Script:
         self.opened = 0
         self.release = threading.Event()
         self.late_frames = 0
+        self.url = "rtsp://me:canary7@cam/x"
 
     def open(self, *_: Any) -> Camera:
         number = min(self.opened, len(self.connections) - 1)
@@ -70,7 +71,7 @@ class Camera:
                 self._script.late_frames += 1
                 yield DecodedFrame(i * 10_000, _IMAGE)
         elif self._then == "crash":
-            raise RuntimeError("a defect at rtsp://me:canary7@cam/x")
+            raise RuntimeError(f"a defect at {self._script.url}")
 
     def __enter__(self) -> Self:
         return self
