@@ -1,0 +1,194 @@
+"""Labelled pictures of several sets, each of which may label only some of the classes.
+
+What a set does not label is unknown, not background: every picture carries ``known``, the classes about which its
+labels are complete. Formats: YOLO text (``images/x.jpg`` beside ``labels/x.txt``: class, centre x, centre y, width,
+height in 0..1) and COCO JSON (one file a set, boxes x, y, width, height in pixels).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from pipeline.core.classes import GROUPS
+from pipeline.errors import ConfigError
+
+CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
+ANY_VEHICLE = len(CLASSES)
+"""The label of a vehicle whose class was not noted."""
+VEHICLES = tuple(i for i, name in enumerate(CLASSES) if name in GROUPS["vehicle"])
+_LABELS = {**{name: i for i, name in enumerate(CLASSES)}, "vehicle": ANY_VEHICLE}
+_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+
+Boxes = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One labelled picture.
+
+    boxes: N x 4 float32 xyxy in 0..1 of the picture. labels: N int64, indices into ``CLASSES`` or ``ANY_VEHICLE``.
+    known: bool a class, whether the labels of that class are complete.
+    """
+
+    path: Path
+    dataset: str
+    boxes: Boxes
+    labels: NDArray[np.int64]
+    known: NDArray[np.bool_]
+
+    def read(self) -> NDArray[np.uint8]:
+        """H x W x 3 uint8 BGR. Raises ConfigError when it is no picture."""
+        picture = cv2.imread(str(self.path), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise ConfigError(f"{self.path}: cannot be read as a picture", mend="remove it from the set or mend it")
+        return np.asarray(picture, np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class SetSpec:
+    """One set of the data file.
+
+    folder: of ``images`` and ``labels``, or coco: the JSON file (pictures lie in ``folder``). numbering: what the
+    class numbers of YOLO labels mean (COCO files name their classes). labelled: the classes that are labelled
+    completely; "vehicle" means every vehicle is, though perhaps not its class. weight: how often its pictures are
+    drawn. likeness: above which two of its pictures show one scene. kind: sets of one kind are scored together.
+    aspect: width / height before somebody stretched its pictures.
+    """
+
+    name: str
+    folder: Path
+    labelled: tuple[str, ...]
+    numbering: tuple[str, ...]
+    coco: Path | None = None
+    weight: float = 1.0
+    likeness: float = 0.6
+    kind: str = ""
+    aspect: float | None = None
+
+    def known(self) -> NDArray[np.bool_]:
+        """Which of ``CLASSES`` this set labels completely."""
+        every_vehicle = "vehicle" in self.labelled
+        return np.array(
+            [name in self.labelled or (every_vehicle and i in VEHICLES) for i, name in enumerate(CLASSES)], np.bool_
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec:
+    """The data file, read."""
+
+    path: Path
+    sets: tuple[SetSpec, ...]
+    by_name: dict[str, SetSpec] = field(default_factory=dict)
+
+
+def read_data_spec(path: Path, root: Path | None = None) -> DataSpec:
+    """Read a data file (YAML). root: in place of the file's own. Raises ConfigError naming file and key."""
+    try:
+        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}", mend="name a data file with --data") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    if not isinstance(told, dict) or not isinstance(told.get("sets"), dict):
+        raise ConfigError(f"{path}: sets: is missing", mend="see `passerby-train detector --help`")
+    base = root or (path.parent / str(told.get("root", "."))).resolve()
+    numbering = tuple(told.get("numbering", [*CLASSES, "vehicle"]))
+    sets = tuple(_set_spec(path, base, numbering, name, dict(each or {})) for name, each in told["sets"].items())
+    return DataSpec(path, sets, {each.name: each for each in sets})
+
+
+def _set_spec(path: Path, base: Path, numbering: tuple[str, ...], name: str, told: dict[str, Any]) -> SetSpec:
+    where = f"{path}: sets.{name}"
+    known = {"labelled", "numbering", "folder", "coco", "weight", "likeness", "kind", "aspect"}
+    for key in told.keys() - known:
+        raise ConfigError(f"{where}.{key}: unknown key", mend=f"known: {', '.join(sorted(known))}")
+    labelled = tuple(told.get("labelled", ()))
+    wrong = [each for each in labelled if each not in _LABELS]
+    if not labelled or wrong:
+        raise ConfigError(f"{where}.labelled: {wrong or 'is missing'}", mend=f"some of {', '.join(_LABELS)}")
+    folder = base / str(told.get("folder", name))
+    if not folder.is_dir():
+        raise ConfigError(f"{where}: {folder} is not a folder", mend="give its folder, or --root for all")
+    return SetSpec(
+        name,
+        folder,
+        labelled,
+        tuple(told.get("numbering", numbering)),
+        coco=base / str(told["coco"]) if "coco" in told else None,
+        weight=float(told.get("weight", 1.0)),
+        likeness=float(told.get("likeness", 0.6)),
+        kind=str(told.get("kind", name)),
+        aspect=float(told["aspect"]) if "aspect" in told else None,
+    )
+
+
+def read_samples(spec: DataSpec) -> list[Sample]:
+    """Every picture of every set, in the order of set name and path. Raises ConfigError naming the file."""
+    samples = [one for each in spec.sets for one in (_coco_samples(each) if each.coco else _yolo_samples(each))]
+    if not samples:
+        raise ConfigError(f"{spec.path}: its sets hold no picture", mend="look at the folders that it names")
+    return sorted(samples, key=lambda one: (one.dataset, str(one.path)))
+
+
+def _yolo_samples(spec: SetSpec) -> Iterator[Sample]:
+    known = spec.known()
+    for path in sorted((spec.folder / "images").iterdir()):
+        if path.suffix.lower() not in _PICTURES:
+            continue
+        labels = spec.folder / "labels" / f"{path.stem}.txt"
+        rows = _yolo_rows(labels, spec.numbering) if labels.exists() else []
+        yield _sample(path, spec.name, rows, known)
+
+
+def _yolo_rows(path: Path, numbering: tuple[str, ...]) -> list[tuple[int, float, float, float, float]]:
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        parts = line.split()
+        if not parts:
+            continue
+        try:
+            name = numbering[int(float(parts[0]))]
+            x, y, w, h = (float(part) for part in parts[1:5])
+        except (ValueError, IndexError):
+            mend = f"a line is: class (0..{len(numbering) - 1}) and centre x, centre y, width, height in 0..1"
+            raise ConfigError(f"{path}:{number}: {line!r} is not a label", mend=mend) from None
+        if name in _LABELS:
+            rows.append((_LABELS[name], x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+    return rows
+
+
+def _coco_samples(spec: SetSpec) -> Iterator[Sample]:
+    assert spec.coco is not None
+    try:
+        told = json.loads(spec.coco.read_text(encoding="utf-8"))
+        names = {each["id"]: each["name"] for each in told["categories"]}
+        sizes = {each["id"]: (each["file_name"], each["width"], each["height"]) for each in told["images"]}
+        rows: dict[Any, list[tuple[int, float, float, float, float]]] = {each: [] for each in sizes}
+        for one in told["annotations"]:
+            label = _LABELS.get(names[one["category_id"]])
+            if label is not None and not one.get("iscrowd"):
+                _, width, height = sizes[one["image_id"]]
+                x, y, w, h = one["bbox"]
+                rows[one["image_id"]].append((label, x / width, y / height, (x + w) / width, (y + h) / height))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{spec.coco}: not COCO JSON: {type(error).__name__} {error}") from None
+    known = spec.known()
+    for key, (file, _, _) in sizes.items():
+        yield _sample(spec.folder / file, spec.name, rows[key], known)
+
+
+def _sample(
+    path: Path, dataset: str, rows: list[tuple[int, float, float, float, float]], known: NDArray[np.bool_]
+) -> Sample:
+    table = np.array(rows, np.float32).reshape(-1, 5)
+    return Sample(path, dataset, np.clip(table[:, 1:], 0, 1), table[:, 0].astype(np.int64), known)
