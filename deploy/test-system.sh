@@ -5,7 +5,7 @@ set -u
 missing=""
 /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null ||
   missing="$missing gir1.2-gst-rtsp-server-1.0 python3-gi"
-for plugin in base good bad; do
+for plugin in base good bad ugly; do
   ls /usr/lib/*/gstreamer-1.0 >/dev/null 2>&1 &&
     dpkg -s "gstreamer1.0-plugins-$plugin" >/dev/null 2>&1 || missing="$missing gstreamer1.0-plugins-$plugin"
 done
