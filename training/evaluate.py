@@ -158,8 +158,10 @@ def fitted(detector: Detector, picture: Picture) -> NDArray[np.uint8]:
 
 
 def ap50(pictures: Sequence[Picture], found: Sequence[Detections], group: Group) -> float:
-    """Average precision at IoU 0.5 of one group, all of its classes as one (Lin et al. 2014, COCO). nan without truth."""
-    images, truth, results = [], [], []
+    """Average precision at IoU 0.5 of a group, its classes as one (COCO, Lin et al. 2014). nan: no truth."""
+    images: list[dict[str, Any]] = []
+    truth: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for i, (picture, detections) in enumerate(zip(pictures, found, strict=True), 1):
         images.append({"id": i, "width": picture.image.shape[1], "height": picture.image.shape[0]})
         for box, label, ignored in zip(picture.boxes, picture.labels, picture.ignored, strict=True):
@@ -216,7 +218,7 @@ def score_found(
             if mine:
                 by_kind[group][kind] = ap50([pictures[i] for i in mine], [found[i] for i in mine], group)
                 counts[group][kind] = len(mine)
-    mean = {
+    mean: dict[str, float] = {
         group: statistics.fmean(
             [ap for kind, ap in by_kind[group].items() if counts[group][kind] >= MIN_PICTURES and ap == ap]  # noqa: PLR0124
             or [float("nan")]

@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -35,7 +36,7 @@ SHOWN_SCORE = 0.05
 class ExportedDetector(nn.Module):
     """The detector as the file holds it: uint8 RGB NHWC in, boxes and scores out.
 
-    The stem's four shifted copies and its 3x3 convolution are one 6x6 convolution with stride 2 here, RGB order and all.
+    The stem's four shifted copies and its 3x3 convolution are one 6x6 convolution with stride 2 here, RGB included.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -99,7 +100,7 @@ def export_onnx(detector: Detector) -> bytes:
         "boxes": {0: "batch", 1: "anchors"},
         "scores": {0: "batch", 1: "anchors"},
     }
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter is the one that keeps the dimensions' names
         torch.onnx.export(

@@ -44,7 +44,6 @@ def manifest_of(release: Release, data: bytes, shapes: Sequence[Shape], costs_ms
         for w, h in shapes
     ]
     return Manifest(
-        schema=1,
         name=release.name,
         version=release.version,
         family="passerby",

@@ -64,9 +64,7 @@ def read_gray(path: Path) -> NDArray[np.uint8]:
     return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), np.uint8)
 
 
-def split_by_scene(
-    samples: Sequence[Sample], spec: DataSpec, *, share: float = SHARE, seed: int = SEED
-) -> Split:
+def split_by_scene(samples: Sequence[Sample], spec: DataSpec, *, share: float = SHARE, seed: int = SEED) -> Split:
     """Divide by scenes: of each set about ``share`` of the pictures, in whole scenes, go to validation.
 
     A scene that holds most of a set's share stays in training, so that validation sees several scenes.

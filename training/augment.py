@@ -1,0 +1,180 @@
+"""What training pictures go through: mosaics, scale, aspect, mirror, colour, night, blur, JPEG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from training.datasets import Boxes, DataSpec, Sample
+from training.losses import Targets
+from training.models.backbone import Backbone
+
+PAD = 114
+LARGEST_PX = 640
+
+Image = NDArray[np.uint8]
+Rect = tuple[int, int, int, int]
+
+
+class Example(NamedTuple):
+    """One training picture. image: 3 x H x W uint8 BGR. boxes: N x 4 xyxy pixels. known: A x C bool."""
+
+    image: torch.Tensor
+    boxes: torch.Tensor
+    labels: torch.Tensor
+    known: torch.Tensor
+
+
+class AugmentedPictures(Dataset[Example]):
+    """``count`` pictures, a function of (seed, epoch, index): workers and restarts change nothing.
+
+    shapes: (width, height) of the input and how often each is drawn; a batch has one shape.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        spec: DataSpec,
+        shapes: dict[tuple[int, int], float],
+        *,
+        count: int,
+        batch: int,
+        seed: int,
+    ) -> None:
+        self._samples = samples
+        self._shapes = list(shapes)
+        self._odds = np.array(list(shapes.values())) / sum(shapes.values())
+        weights = np.array([spec.by_name[one.dataset].weight for one in samples])
+        self._weights = weights / weights.sum()
+        self._count, self._batch, self._seed = count, batch, seed
+        self.epoch = 0
+        self._packed = [_packed(one.read()) for one in samples]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Example:
+        of_batch = np.random.default_rng((self._seed, self.epoch, 1, index // self._batch))
+        random = np.random.default_rng((self._seed, self.epoch, 0, index))
+        width, height = self._shapes[of_batch.choice(len(self._shapes), p=self._odds)]
+        canvas = np.full((height, width, 3), PAD, np.uint8)
+        owner = np.full((height, width), -1, np.int64)
+        boxes, labels, known = [], [], []
+        for number, (rect, scale) in enumerate(_layout(width, height, random)):
+            k = int(random.choice(len(self._samples), p=self._weights))
+            sample = self._samples[k]
+            image = np.asarray(cv2.imdecode(self._packed[k], cv2.IMREAD_COLOR), np.uint8)
+            kept, rows = _place(canvas, owner, number, rect, scale, (image, sample.boxes), random)
+            boxes.append(kept)
+            labels.append(sample.labels[rows])
+            known.append(sample.known)
+        everything = np.ones(len(known[0]), np.bool_)  # owner -1: padding holds nothing of any class
+        cells = _at_cells(owner)
+        return Example(
+            torch.from_numpy(np.ascontiguousarray(distort(canvas, random).transpose(2, 0, 1))),
+            torch.from_numpy(np.concatenate(boxes)),
+            torch.from_numpy(np.concatenate(labels)),
+            torch.from_numpy(np.array([*known, everything])[cells]),
+        )
+
+
+def collate(examples: list[Example]) -> tuple[torch.Tensor, Targets]:
+    """B x 3 x H x W uint8, and what it shows."""
+    images = torch.stack([each.image for each in examples])
+    known = torch.stack([each.known for each in examples])
+    return images, Targets([each.boxes for each in examples], [each.labels for each in examples], known)
+
+
+def _packed(image: Image) -> Image:
+    """As JPEG in memory, no larger than needed: some thousand pictures as arrays take gigabytes."""
+    scale = LARGEST_PX / max(image.shape[:2])
+    if scale < 1:
+        size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])[1], np.uint8)
+
+
+def _layout(width: int, height: int, random: np.random.Generator) -> Iterator[tuple[Rect, float]]:
+    """Where pictures go and at which scale: four around a random point, or one."""
+    if random.random() < 0.5:
+        x, y = int(width * random.uniform(0.3, 0.7)), int(height * random.uniform(0.3, 0.7))
+        for rect in ((0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)):
+            yield rect, random.uniform(0.4, 1.0)
+    else:
+        yield (0, 0, width, height), random.uniform(0.6, 1.5) if random.random() < 0.7 else 1.0
+
+
+def _place(
+    canvas: Image,
+    owner: NDArray[np.int64],
+    number: int,
+    rect: Rect,
+    scale: float,
+    source: tuple[Image, Boxes],
+    random: np.random.Generator,
+) -> tuple[Boxes, NDArray[np.int64]]:
+    """Draw a picture into its rectangle; the boxes that are left (pixels of the canvas) and their rows."""
+    image, boxes = source
+    if random.random() < 0.5:
+        image = np.ascontiguousarray(image[:, ::-1])
+        boxes = np.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], 1)
+    left, top, right, bottom = rect
+    fit = min(canvas.shape[1] / image.shape[1], canvas.shape[0] / image.shape[0]) * scale
+    width = max(8, round(image.shape[1] * fit * random.uniform(0.92, 1.09)))
+    height = max(8, round(image.shape[0] * fit))
+    how = cv2.INTER_AREA if fit < 1 else cv2.INTER_LINEAR
+    image = np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+    x, y = _offset(right - left - width, random), _offset(bottom - top - height, random)
+    x0, y0 = left + max(0, x), top + max(0, y)
+    x1, y1 = min(right, left + x + width), min(bottom, top + y + height)
+    canvas[y0:y1, x0:x1] = image[y0 - top - y : y1 - top - y, x0 - left - x : x1 - left - x]
+    owner[y0:y1, x0:x1] = number
+    placed = boxes * np.array([width, height] * 2, np.float32) + np.array([left + x, top + y] * 2, np.float32)
+    return _clipped(placed, (x0, y0, x1, y1))
+
+
+def _offset(room: int, random: np.random.Generator) -> int:
+    return int(random.integers(min(0, room), max(0, room) + 1))
+
+
+def _clipped(boxes: Boxes, rect: Rect) -> tuple[Boxes, NDArray[np.int64]]:
+    """The boxes of which a quarter or more is seen, cut to what is seen."""
+    left, top, right, bottom = rect
+    seen = boxes.copy()
+    seen[:, 0::2] = seen[:, 0::2].clip(left, right)
+    seen[:, 1::2] = seen[:, 1::2].clip(top, bottom)
+    before, after = boxes[:, 2:] - boxes[:, :2], seen[:, 2:] - seen[:, :2]
+    enough = (after.prod(1) > 0.25 * before.prod(1)) & (after[:, 0] > 2) & (after[:, 1] > 3)
+    return seen[enough].astype(np.float32), np.flatnonzero(enough)
+
+
+def _at_cells(owner: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The owner at each cell's centre, in the detector's order of cells."""
+    return np.concatenate([owner[s // 2 :: s, s // 2 :: s].ravel() for s in Backbone.strides])
+
+
+def distort(image: Image, random: np.random.Generator) -> Image:
+    """Colour, grey, night (gamma, dimming, noise), blur, JPEG, each sometimes. H x W x 3 uint8 BGR."""
+    if random.random() < 0.8:
+        hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV).astype(np.float32)
+        hsv[..., 0] = (hsv[..., 0] + random.uniform(-6, 6)) % 180
+        hsv[..., 1] = (hsv[..., 1] * random.uniform(0.5, 1.5)).clip(0, 255)
+        hsv[..., 2] = (hsv[..., 2] * random.uniform(0.6, 1.4)).clip(0, 255)
+        image = np.asarray(cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2BGR), np.uint8)
+    if random.random() < 0.1:
+        image = np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
+    if random.random() < 0.12:
+        dark = 255 * (image / 255.0) ** random.uniform(1.5, 2.6) * random.uniform(0.4, 0.9)
+        image = (dark + random.normal(0, random.uniform(3, 12), image.shape)).clip(0, 255).astype(np.uint8)
+    if random.random() < 0.12:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), random.uniform(0.4, 1.4)), np.uint8)
+    if random.random() < 0.2:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(30, 85))]
+        image = np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR), np.uint8)
+    return image

@@ -1,0 +1,67 @@
+"""What a batch costs the network: scores by binary cross-entropy, boxes by generalised IoU.
+
+A class that a picture's set does not label is neither object nor background there: its terms are left out, cell by
+cell, since the pictures of a mosaic come from several sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from training.assignment import assign
+from training.datasets import ANY_VEHICLE, VEHICLES
+from training.models.detector import Cells, boxes_of, log_scores_of
+from training.overlap import giou
+
+BOX_WEIGHT = 2.5
+
+
+class Targets(NamedTuple):
+    """What a batch of B pictures shows. boxes: B x (N_i x 4) xyxy pixels. labels: B x (N_i), may be ``ANY_VEHICLE``.
+
+    known: bool B x A x C, whether a cell lies where that class is labelled.
+    """
+
+    boxes: Sequence[Tensor]
+    labels: Sequence[Tensor]
+    known: Tensor
+
+
+class Losses(NamedTuple):
+    """Two scalars to add up."""
+
+    scores: Tensor
+    boxes: Tensor
+
+
+def detection_losses(rows: Tensor, cells: Cells, wanted: Targets) -> Losses:
+    """Losses of a batch, each divided by the sum of the targets. rows: B x A x (5 + C), as the detector gives them."""
+    predicted, log_scores = boxes_of(rows, cells), log_scores_of(rows)
+    scores = log_scores.exp()
+    targets, counted = torch.zeros_like(scores), wanted.known.clone()
+    box_loss = rows.new_zeros(())
+    for i, (boxes, labels) in enumerate(zip(wanted.boxes, wanted.labels, strict=True)):
+        if not len(boxes):
+            continue
+        found = assign(scores[i].detach(), predicted[i].detach(), cells, boxes, labels)
+        targets[i, found.cells, found.columns] = found.targets
+        counted[i, found.cells, found.columns] = True
+        guessed = labels[found.objects] == ANY_VEHICLE
+        counted[i, found.cells[guessed]] = _only(counted[i, found.cells[guessed]], found.columns[guessed])
+        apart = 1 - giou(predicted[i, found.cells], boxes[found.objects])
+        box_loss = box_loss + (apart * found.targets).sum()
+    whole = targets.sum().clamp(min=1.0)
+    log_others = torch.log1p(-scores.clamp(max=1 - 1e-6))
+    entropy = -(targets * log_scores + (1 - targets) * log_others) * counted
+    return Losses(entropy.sum() / whole, BOX_WEIGHT * box_loss / whole)
+
+
+def _only(counted: Tensor, columns: Tensor) -> Tensor:
+    """Of a vehicle of unknown class only the guessed class is asked for: the other vehicle classes may be right too."""
+    counted = counted.clone()
+    counted[:, list(VEHICLES)] = False
+    return counted.scatter_(1, columns[:, None], True)

@@ -1,0 +1,204 @@
+"""The training loop: one page, resumable, seeded."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from pipeline.errors import ModelError
+from training.augment import AugmentedPictures, collate
+from training.losses import Losses, detection_losses
+from training.models.detector import Detector
+
+CHECKPOINT = "last.pt"
+BEST = "best.pt"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train; a checkpoint holds it. Steps are relative to the size (RMS) of each tensor's weights.
+
+    pictures: an epoch. shapes: (width, height) and their odds. average: of the EMA. patience: epochs without a better
+    validation after which it stops (0: never).
+    """
+
+    epochs: int = 8
+    pictures: int = 3392
+    batch: int = 16
+    step: float = 0.0013
+    warmup: int = 100
+    weight_decay: float = 0.02
+    clip: float = 10.0
+    average: float = 0.998
+    patience: int = 3
+    seed: int = 0
+    workers: int = 1
+    shapes: dict[tuple[int, int], float] = field(
+        default_factory=lambda: {(416, 256): 0.5, (416, 416): 0.27, (544, 320): 0.23}
+    )
+
+
+class RelativeAdamW:
+    """AdamW whose step is a fraction of each tensor's RMS, so that small and large layers forget alike.
+
+    Loshchilov, Hutter: "Decoupled Weight Decay Regularization", ICLR 2019; the scaling as in Adafactor
+    (Shazeer, Stern 2018).
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float) -> None:
+        self.parameters = list(parameters)
+        self.weight_decay = weight_decay
+        self.steps = 0
+        self.means = [torch.zeros_like(each) for each in self.parameters]
+        self.squares = [torch.zeros_like(each) for each in self.parameters]
+
+    @torch.no_grad()
+    def step(self, size: float) -> None:
+        """One step; ``size`` is relative."""
+        self.steps += 1
+        first, second = 1 - 0.9**self.steps, 1 - 0.99**self.steps
+        for weight, mean, square in zip(self.parameters, self.means, self.squares, strict=True):
+            if weight.grad is None:
+                continue
+            mean.lerp_(weight.grad, 0.1)
+            square.mul_(0.99).addcmul_(weight.grad, weight.grad, value=0.01)
+            rms = float(weight.square().mean().sqrt().clamp(min=0.02))
+            if weight.ndim > 1:
+                weight.mul_(1 - size * self.weight_decay)
+            weight.addcdiv_(mean / first, (square / second).sqrt() + 1e-12, value=-size * rms)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"steps": self.steps, "means": self.means, "squares": self.squares}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.steps, self.means, self.squares = state["steps"], state["means"], state["squares"]
+
+
+class Training:
+    """A network on its way: weights, their average, the optimiser, and what validation said."""
+
+    def __init__(self, network: Detector, recipe: Recipe, folder: Path) -> None:
+        torch.manual_seed(recipe.seed)
+        self.network = network.to(memory_format=torch.channels_last)
+        self.averaged: Detector = copy.deepcopy(self.network)
+        self.recipe, self.folder = recipe, folder
+        self.optimizer = RelativeAdamW(self.network.parameters(), recipe.weight_decay)
+        self.epoch, self.step = 0, 0
+        self.history: list[float] = []
+
+    def run(self, pictures: AugmentedPictures, validate: Callable[[Detector], float]) -> Detector:
+        """Train to the end or until validation stops getting better; the averaged weights of the best epoch."""
+        recipe = self.recipe
+        while self.epoch < recipe.epochs and not self._stuck():
+            pictures.epoch = self.epoch
+            batches = DataLoader(pictures, recipe.batch, num_workers=recipe.workers, collate_fn=collate)
+            bar = tqdm(batches, desc=f"epoch {self.epoch + 1}/{recipe.epochs}", unit="batch")
+            for images, wanted in bar:
+                inputs = images.float().contiguous(memory_format=torch.channels_last)
+                rows, cells = self.network(inputs)
+                losses = detection_losses(rows, cells, wanted)
+                self.network.zero_grad()
+                (losses.scores + losses.boxes).backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
+                self.optimizer.step(self._step_size(len(batches)))
+                self.step += 1
+                self._average()
+                bar.set_postfix(_shown(losses))
+            self.history.append(validate(self.averaged))
+            if self.history[-1] == max(self.history):
+                self.save(BEST)
+            self.epoch += 1
+            self.save(CHECKPOINT)
+        return load_weights(self.folder / BEST)
+
+    def _step_size(self, batches: int) -> float:
+        """Warm-up, then half a cosine down to a fiftieth."""
+        turn = 0.5 * (1 + math.cos(math.pi * self.step / (self.recipe.epochs * batches)))
+        return self.recipe.step * min(1.0, self.step / max(1, self.recipe.warmup)) * (0.02 + 0.98 * turn)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        kept = min(self.recipe.average, (1 + self.step) / (10 + self.step))
+        for average, weight in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
+            average.lerp_(weight, 1 - kept)
+
+    def _stuck(self) -> bool:
+        best = self.history.index(max(self.history)) if self.history else 0
+        return bool(self.recipe.patience) and len(self.history) - 1 - best >= self.recipe.patience
+
+    def save(self, name: str) -> None:
+        """Write a checkpoint, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "recipe": asdict(self.recipe),
+            "classes": self.network.classes,
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "history": self.history,
+        }
+        partial = self.folder / f".{name}.{os.getpid()}"
+        torch.save(state, partial)
+        partial.replace(self.folder / name)
+
+    @classmethod
+    def resume(cls, folder: Path, epochs: int | None = None) -> Self:
+        """Go on where a checkpoint stopped. epochs: another end than planned (the cosine then ends there)."""
+        state = read_checkpoint(folder / CHECKPOINT)
+        told = state["recipe"] | ({"epochs": epochs} if epochs is not None else {})
+        training = cls(Detector(state["classes"]), Recipe(**told), folder)
+        training.network.load_state_dict(state["network"])
+        training.averaged.load_state_dict(state["averaged"])
+        training.optimizer.restore(state["optimizer"])
+        training.epoch, training.step, training.history = state["epoch"], state["step"], state["history"]
+        return training
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The contents of a checkpoint. Raises ModelError naming the file."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if "averaged" not in state or "classes" not in state:
+            raise KeyError("averaged")
+    except FileNotFoundError:
+        raise ModelError(f"{path}: there is no checkpoint", mend="train first, or name the run's folder") from None
+    except Exception as error:
+        raise ModelError(f"{path}: is no checkpoint of this program: {type(error).__name__}") from None
+    return state
+
+
+def load_weights(path: Path) -> Detector:
+    """The averaged weights of a checkpoint, in a network ready to use."""
+    state = read_checkpoint(path)
+    network = Detector(state["classes"])
+    network.load_state_dict(state["averaged"])
+    return network.eval()
+
+
+def interpolated(start: Detector, trained: Detector, share: float) -> Detector:
+    """(1 - share) * start + share * trained, weight by weight: a little of the start undoes forgetting.
+
+    Wortsman et al.: "Robust fine-tuning of zero-shot models", CVPR 2022.
+    """
+    mixed = copy.deepcopy(trained)
+    weights: dict[str, Tensor] = start.state_dict()
+    mixed.load_state_dict({k: torch.lerp(weights[k], v, share) for k, v in trained.state_dict().items()})
+    return mixed
+
+
+def _shown(losses: Losses) -> dict[str, str]:
+    return {"scores": f"{float(losses.scores):.2f}", "boxes": f"{float(losses.boxes):.2f}"}
