@@ -37,6 +37,7 @@ REACH_SIZES, REACH_SIZES_PER_S = 0.5, 12.0
 REACH_LOST_S = 0.7  # tracks unseen for longer are not looked for without overlap
 REACH_SIZE_RATIO = 1.6  # nor is a box so much larger or smaller (in size, not in area)
 COMPANION_IOU, COMPANION_SPEED = 0.3, 1.0  # overlap, and sizes a second of difference, of two that walk together
+NESTED_IOU, NESTED_SHARE = 0.4, 0.85  # a box so deep in another of its group may be a part of the same object
 DUPLICATE_IOU = 0.7  # two classes of one group on boxes so alike are one object
 
 
@@ -95,16 +96,16 @@ class Tracker:
         Gives the tracks there are now, and those that ended: unseen for too long, or gone out of the picture. The
         order of the detections does not matter.
         """
-        boxes, scores, columns = self._chosen(detections)
+        boxes, scores, columns, nested = self._chosen(detections)
         unseen = self.rows["seen_us"] != self.at_us
         dt_s = 0.0 if self.at_us is None else (at_us - self.at_us) / 1e6
         self.at_us = at_us
         if unseen.any():
             self._accompany(unseen)
         self.motion.predict(dt_s, unseen)
-        matched_rows, matched = self._associate(boxes, scores, columns)
+        matched_rows, matched = self._associate(boxes, scores, columns, nested)
         self._correct(matched_rows, matched, boxes, scores, columns)
-        free = np.ones(len(boxes), bool)
+        free = ~nested
         free[matched] = False
         self._start(np.nonzero(free & (scores >= self._settings.weak_score))[0], boxes, scores, columns, index)
         self._mark_seen(index)
@@ -127,8 +128,8 @@ class Tracker:
         self.rows["box"] = self.rows["box"] * factor
         self.rows["previous"] = self.rows["previous"] * factor
 
-    def _chosen(self, detections: Detections) -> tuple[Floats, Floats, NDArray[np.int64]]:
-        """Boxes, scores and class columns of what is followed, in an order of their own, without duplicates."""
+    def _chosen(self, detections: Detections) -> tuple[Floats, Floats, NDArray[np.int64], NDArray[np.bool_]]:
+        """Boxes, scores and class columns of what is followed, in an order of their own, and which are nested."""
         column_of = np.array([self._column.get(name, -1) for name in detections.classes] or [-1], np.int64)
         columns = column_of[detections.class_ids]
         chosen = (columns >= 0) & (detections.scores >= self._settings.low_score)
@@ -137,25 +138,31 @@ class Tracker:
         columns = columns[chosen]
         order = np.lexsort((columns, boxes[:, 3], boxes[:, 2], boxes[:, 1], boxes[:, 0], -scores))
         boxes, scores, columns = boxes[order], scores[order], columns[order]
-        single = self._without_duplicates(boxes, columns)
-        return boxes[single], scores[single], columns[single]
+        single, nested = self._doubles(boxes, columns)
+        return boxes[single], scores[single], columns[single], nested[single]
 
-    def _without_duplicates(self, boxes: Floats, columns: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Indices to keep: of two classes of one group on one object, the higher score. Detectors suppress
-        overlapping boxes within a class only, so a van may come as a car and as a truck.
+    def _doubles(self, boxes: Floats, columns: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which boxes to keep, and which of them lie in a box of their group with a higher score.
+
+        Detectors suppress overlapping boxes within a class only, so a van may come as a car and as a truck: the
+        lower score goes. And one person may come whole and as an upper body, too unlike to be suppressed: the inner
+        one may continue a confirmed track (somebody behind somebody), but not begin one.
         """
-        if len(columns) < 2 or (columns == columns[0]).all():
-            return np.arange(len(columns))
-        twins = (
-            (box_iou(boxes, boxes) >= DUPLICATE_IOU)
-            & (self._kind[columns][:, None] == self._kind[columns][None, :])
-            & (columns[:, None] != columns[None, :])
-        )
-        keep = np.ones(len(columns), bool)
-        for first, second in zip(*np.nonzero(np.triu(twins)), strict=True):
+        nested, keep = np.zeros(len(columns), bool), np.ones(len(columns), bool)
+        if len(columns) < 2:
+            return keep, nested
+        iou = np.triu(box_iou(boxes, boxes), 1)
+        iou[self._kind[columns][:, None] != self._kind[columns][None, :]] = 0.0
+        twins = (iou >= DUPLICATE_IOU) & (columns[:, None] != columns[None, :])
+        for first, second in zip(*np.nonzero(twins), strict=True):
             if keep[first]:
                 keep[second] = False
-        return np.nonzero(keep)[0]
+        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        shared = iou * (area[:, None] + area[None, :]) / (1.0 + iou)
+        smaller = np.maximum(np.minimum(area[:, None], area[None, :]), 1e-9)
+        inner = keep[:, None] & (iou >= NESTED_IOU) & (shared / smaller >= NESTED_SHARE)
+        nested |= inner.any(axis=0)
+        return keep, nested
 
     def _accompany(self, unseen: NDArray[np.bool_]) -> None:
         """A track hidden behind another of its kind that moves much like it is taken to move with it.
@@ -178,7 +185,9 @@ class Tracker:
         velocity[hidden[along], :2] = velocity[others[nearest[along]], :2]
         velocity[hidden[along], 2:] = 0.0
 
-    def _associate(self, boxes: Floats, scores: Floats, columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    def _associate(
+        self, boxes: Floats, scores: Floats, columns: NDArray[np.int64], nested: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], ...]:
         """Rows of tracks and the detections that continue them."""
         none = np.zeros(0, np.int64)
         if not len(self) or not len(boxes):
@@ -187,10 +196,10 @@ class Tracker:
         other_kind = self.rows["kind"][:, None] != self._kind[columns][None, :]
         apart = 1.0 - box_iou(self.motion.boxes(), boxes)
         apart[other_kind] = np.inf
-        high = scores >= settings.high_score
+        high, low = (scores >= settings.high_score) & ~nested, (scores < settings.high_score) & ~nested
         confirmed = self.rows["confirmed"]
-        everywhere = np.ones(len(self), bool)
-        free_rows, free = everywhere.copy(), np.ones(len(boxes), bool)
+        strong = self.rows["best"] >= settings.birth_score  # clutter must not reach for what passes by
+        free_rows, free = np.ones(len(self), bool), np.ones(len(boxes), bool)
         pairs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
 
         def stage(cost: Floats, gate: float, rows: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> None:
@@ -202,12 +211,12 @@ class Tracker:
                 free[c[at_c]] = False
 
         stage(apart, 1.0 - settings.match_iou, confirmed, high)
-        stage(apart, 1.0 - settings.low_match_iou, confirmed, ~high)
+        stage(apart, 1.0 - settings.low_match_iou, confirmed, ~high)  # nested ones too
         stage(apart, 1.0 - settings.match_iou, ~confirmed, high)
-        if free_rows.any() and (free & high).any():
+        if (free_rows & strong).any() and (free & high).any():
             reach = self._reach(boxes, other_kind)
-            stage(reach, settings.reach_sigma, everywhere, high)
-        stage(apart, 1.0 - settings.low_match_iou, ~confirmed, ~high)
+            stage(reach, settings.reach_sigma, strong, high)
+        stage(apart, 1.0 - settings.low_match_iou, ~confirmed, low)
         if not pairs:
             return none, none
         return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])

@@ -33,6 +33,7 @@ LINGER_US = 1_500_000  # without the margin it has to be in or out for this long
 BORDER_PX = 0.5  # boxes end at the picture's edge; so may zones
 STILL_SIZES = 0.2  # what stays within this distance of where it stood, stands
 UNSTILL_US = 600_000  # and a box off that place for less than this has only jittered
+PLACE_US = 1_000_000  # the place it stands at is the mean over this first time
 WRONG_SIZES = 1.0  # so far against the direction is wrong
 CROWDED_US = 500_000  # crowded, or no longer so, for this long before it is told
 
@@ -75,7 +76,8 @@ class Stay:
     seen_us: int = -1
     entered_index: int = 0
     dwelled: bool = False
-    still_us: int = -1  # stands at (still_x, still_y) since
+    still_us: int = -1  # stands at (still_x, still_y) since; the place is the mean of the first still_n
+    still_n: int = 0
     still_x: float = 0.0
     still_y: float = 0.0
     unstill_us: int = -1  # away from there since
@@ -260,17 +262,21 @@ class ZoneWatcher:
         """Whether it has now stood still for long enough; true once a stop."""
         assert self.rule.stopped_s is not None
         if stay.still_us < 0:
-            stay.still_us, stay.still_x, stay.still_y = stay.seen_us, x, y
+            stay.still_us, stay.still_x, stay.still_y, stay.still_n = stay.seen_us, x, y, 1
         if ((x - stay.still_x) ** 2 + (y - stay.still_y) ** 2) ** 0.5 > STILL_SIZES * length:
             if stay.unstill_us < 0:
                 stay.unstill_us = stay.seen_us
             # What has stood for a while gets the benefit of the doubt; what was moving anyway does not.
             stood_us = stay.unstill_us - stay.still_us
             if stood_us < UNSTILL_US or stay.seen_us - stay.unstill_us >= UNSTILL_US:
-                stay.still_us, stay.still_x, stay.still_y = stay.seen_us, x, y
+                stay.still_us, stay.still_x, stay.still_y, stay.still_n = stay.seen_us, x, y, 1
                 stay.unstill_us, stay.stopped = -1, False
             return False
         stay.unstill_us = -1
+        if 0 < stay.seen_us - stay.still_us <= PLACE_US:
+            stay.still_n += 1
+            stay.still_x += (x - stay.still_x) / stay.still_n
+            stay.still_y += (y - stay.still_y) / stay.still_n
         if stay.stopped or stay.seen_us - stay.still_us < self.rule.stopped_s * 1e6:
             return False
         stay.stopped = True

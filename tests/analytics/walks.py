@@ -65,9 +65,7 @@ class Player:
     def show(self, t_s: float, seen: Iterable[Seen]) -> Observation:
         at_us = round(t_s * 1e6)
         frame = Frame(self.index, at_us, START_US + at_us, np.zeros((1, 1, 3), np.uint8))
-        window = FrameWindow(
-            "gate", self.epoch, 0, (frame,), *self.size, self.rules.sample_fps, self.time_source
-        )
+        window = FrameWindow("gate", self.epoch, 0, (frame,), *self.size, self.rules.sample_fps, self.time_source)
         self.index += 1
         observation = self.camera.observe(window, frame, detections(seen), ORIGIN)
         self.events += observation.events
