@@ -73,6 +73,7 @@ class SetSpec:
     likeness: float = 0.6
     kind: str = ""
     aspect: float | None = None
+    licence: str = "not stated"
 
     def known(self) -> NDArray[np.bool_]:
         """Which of ``CLASSES`` this set labels completely."""
@@ -109,7 +110,7 @@ def read_data_spec(path: Path, root: Path | None = None) -> DataSpec:
 
 def _set_spec(path: Path, base: Path, numbering: tuple[str, ...], name: str, told: dict[str, Any]) -> SetSpec:
     where = f"{path}: sets.{name}"
-    known = {"labelled", "numbering", "folder", "coco", "weight", "likeness", "kind", "aspect"}
+    known = {"labelled", "numbering", "folder", "coco", "weight", "likeness", "kind", "aspect", "licence"}
     for key in told.keys() - known:
         raise ConfigError(f"{where}.{key}: unknown key", mend=f"known: {', '.join(sorted(known))}")
     labelled = tuple(told.get("labelled", ()))
@@ -129,6 +130,7 @@ def _set_spec(path: Path, base: Path, numbering: tuple[str, ...], name: str, tol
         likeness=float(told.get("likeness", 0.6)),
         kind=str(told.get("kind", name)),
         aspect=float(told["aspect"]) if "aspect" in told else None,
+        licence=str(told.get("licence", "not stated")),
     )
 
 

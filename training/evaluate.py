@@ -176,6 +176,12 @@ def ap50(pictures: Sequence[Picture], found: Sequence[Detections], group: Group)
     return _coco_ap50(images, truth, results) if results else 0.0
 
 
+def truth_of(picture: Picture, group: str) -> NDArray[np.float32]:
+    """The boxes of a group that are not ignored, N x 4 xyxy."""
+    mine = np.array([_group_of_label(int(label)) == group for label in picture.labels], np.bool_)
+    return np.asarray(picture.boxes[mine & ~picture.ignored], np.float32)
+
+
 def _group_of_label(label: int) -> Group | None:
     return "vehicle" if label == ANY_VEHICLE else group_of(CLASSES[label])
 
@@ -214,7 +220,7 @@ def score_found(
     for group in GROUPS:
         by_kind[group], counts[group] = {}, {}
         for kind in sorted({each.kind for each in pictures}):
-            mine = [i for i, each in enumerate(pictures) if each.kind == kind and _labels(each, group)]
+            mine = [i for i, each in enumerate(pictures) if each.kind == kind and labels_group(each, group)]
             if mine:
                 by_kind[group][kind] = ap50([pictures[i] for i in mine], [found[i] for i in mine], group)
                 counts[group][kind] = len(mine)
@@ -228,7 +234,7 @@ def score_found(
     return Score(contender_.model.name, contender_.shape, view, mean, by_kind, counts, cost_ms)
 
 
-def _labels(picture: Picture, group: Group) -> bool:
+def labels_group(picture: Picture, group: str) -> bool:
     """Whether every class of the group is labelled in this picture."""
     return all(known for name, known in zip(CLASSES, picture.known, strict=True) if group_of(name) == group)
 

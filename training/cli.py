@@ -1,0 +1,171 @@
+"""``passerby-train``: train, evaluate, export. Errors are one line and say what to mend."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import PasserbyError, UsageError
+
+if TYPE_CHECKING:
+    from training.evaluate import Contender
+
+app = typer.Typer(
+    name="passerby-train",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Train the detectors that ship with Passerby. Start with: passerby-train detector --help",
+)
+
+DATA = Path(__file__).parent / "first_light.yaml"
+DataFile = Annotated[Path, typer.Option("--data", help="The data file (YAML): sets, labelled classes, weights.")]
+Root = Annotated[Path | None, typer.Option(help="The folder of the sets, in place of the data file's root.")]
+Init = Annotated[Path | None, typer.Option(help="YOLOX-nano as ONNX: the weights to start from.")]
+Share = Annotated[float, typer.Option(min=0, max=1, help="How far from the start weights to the trained ones.")]
+
+
+@app.command()
+def detector(
+    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints.")],
+    data: DataFile = DATA,
+    root: Root = None,
+    init: Init = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs in all.")] = 8,
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures an epoch.")] = 3392,
+    batch: Annotated[int, typer.Option(min=1)] = 16,
+    seed: Annotated[int, typer.Option()] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that augment pictures.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch. More than 1 pays only on an idle machine.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where --out stopped.")] = False,
+) -> None:
+    """Train a detector, or go on with one.
+
+    Examples:
+
+        passerby-train detector --init yolox_nano.onnx --out runs/first
+
+        passerby-train detector --out runs/first --resume --epochs 12
+
+    The data file names sets of pictures (YOLO text or COCO JSON) and which classes each labels:
+
+        root: /data
+        sets:
+          street: {labelled: [person, vehicle], weight: 2}
+          gates: {coco: gates.json, folder: gates/images, labelled: [car, truck]}
+    """
+    import torch
+
+    from training.session import train_detector
+    from training.trainer import Recipe
+
+    torch.set_num_threads(threads)
+    recipe = Recipe(epochs=epochs, pictures=pictures, batch=batch, seed=seed, workers=workers)
+    best = train_detector(data, root, init, out, recipe, resume=resume)
+    typer.echo(f"best validation {best:.3f} (mean AP50 of people and vehicles); weights in {out}")
+
+
+@app.command()
+def evaluate(
+    models: Annotated[list[str], typer.Argument(help="A name or folder, or FAMILY:FILE.onnx; @WxH: its input.")],
+    data: DataFile = DATA,
+    root: Root = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the scores here, as JSON.")] = None,
+) -> None:
+    """Score models on the validation split: AP50 by group, in two views, and CPU ms.
+
+    Examples:
+
+        passerby-train evaluate passerby-nano@416x256
+
+        passerby-train evaluate passerby-nano@416x416 yolox:yolox_nano_416_coco.onnx gfl:picodet_s_416_coco.onnx
+    """
+    from training.evaluate import evaluate as score
+    from training.evaluate import table
+    from training.session import prepare
+
+    contenders = [_contender(each) for each in models]
+    prepared = prepare(data, root)
+    scores = score(contenders, prepared.validation, prepared.spec, show=True)
+    if out is not None:
+        out.write_text(json.dumps([each.as_dict() for each in scores], indent=1), encoding="utf-8")
+    typer.echo(table(scores))
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Option(help="A checkpoint, best.pt for example.")],
+    to: Annotated[Path, typer.Option(help="The model's folder: model.onnx, manifest.yaml, card.md.")],
+    data: DataFile = DATA,
+    root: Root = None,
+    init: Init = None,
+    share: Share = 1.0,
+    version: Annotated[str, typer.Option()] = "0.1.0",
+) -> None:
+    """Write a model folder: ONNX compared with torch on validation pictures, thresholds chosen on them, costs measured.
+
+    Nothing is written when ONNX Runtime and torch differ by more than 1e-3 in scores or 0.1 px in boxes.
+
+    Example:
+
+        passerby-train export --checkpoint runs/first/best.pt --init yolox_nano.onnx --share 0.8 --to models/mine
+    """
+    from training.session import release_checkpoint
+
+    model = release_checkpoint(checkpoint, to, data, root, init, share, version)
+    told = model.manifest.thresholds
+    typer.echo(f"{to}: {model.manifest.sha256[:12]}, score {told.score}, low {told.low}")
+
+
+@app.command()
+def card(
+    model: Annotated[Path, typer.Argument(help="The model's folder.")],
+    scores: Annotated[Path, typer.Option(help="What `evaluate --out` wrote.")],
+    checkpoint: Annotated[Path, typer.Option(help="The checkpoint that was exported: its recipe goes into the card.")],
+    command: Annotated[str, typer.Option(help="The command that trained it, as the card is to show it.")],
+    data: DataFile = DATA,
+    root: Root = None,
+    share: Share = 1.0,
+    remarks: Annotated[Path | None, typer.Option(help="Markdown to put into the card: limits, what was tried.")] = None,
+) -> None:
+    """Write a model's card: origin, data, licences, split, figures, limits, command.
+
+    Example:
+
+        passerby-train card models/mine --scores scores.json --checkpoint runs/first/best.pt --command "…"
+    """
+    from training.session import write_card
+
+    text = remarks.read_text(encoding="utf-8") if remarks is not None else ""
+    write_card(model, scores, checkpoint, command, data, root, share, text)
+    typer.echo(f"{model / 'card.md'}: written")
+
+
+def _contender(told: str) -> Contender:
+    from training.evaluate import contender
+
+    name, _, shape = told.partition("@")
+    if not shape:
+        return contender(name)
+    try:
+        width, height = (int(each) for each in shape.split("x"))
+    except ValueError:
+        raise UsageError(f"{told}: {shape!r} is no shape", mend="write it as NAME@416x256, width first") from None
+    return contender(name, (width, height))
+
+
+def main() -> None:
+    """Entry point: errors raised on purpose become one line on stderr and their exit code."""
+    try:
+        app()
+    except PasserbyError as error:
+        sys.stderr.write(f"passerby-train: {error}\n")
+        sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"passerby-train: {error.name} is not installed (pip install 'passerby[training]')\n")
+        sys.exit(2)

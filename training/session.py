@@ -1,0 +1,193 @@
+"""What the commands do: data, split, training, choice of thresholds, release."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.core.classes import group_of
+from pipeline.core.detections import Detections
+from pipeline.errors import ModelError, UsageError
+from pipeline.inference.detector import Detector as Runner
+from pipeline.inference.manifest import Thresholds
+from pipeline.inference.store import Model, keep_model, load_model
+from training.augment import AugmentedPictures
+from training.card import Told, model_card
+from training.datasets import CLASSES, DataSpec, Sample, read_data_spec, read_samples
+from training.evaluate import (
+    GROUPS,
+    MIN_SCORE,
+    Contender,
+    Picture,
+    Score,
+    detect_all,
+    fitted,
+    labels_group,
+    picture_of,
+    score_found,
+    truth_of,
+)
+from training.export import export_onnx
+from training.models.detector import Detector
+from training.models.pretrained import load_pretrained
+from training.overlap import iou
+from training.release import SHAPES, Release, manifest_of, write_release
+from training.scenes import Split, split_by_scene
+from training.trainer import CHECKPOINT, Recipe, Training, interpolated, load_weights, read_checkpoint
+
+NMS_IOU = 0.6
+COMPARED = 9
+"""Pictures on which the export is compared with torch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The data, divided."""
+
+    spec: DataSpec
+    samples: list[Sample]
+    split: Split
+
+    @property
+    def train(self) -> list[Sample]:
+        """The training pictures."""
+        return [self.samples[i] for i in self.split.train]
+
+    @property
+    def validation(self) -> list[Sample]:
+        """The validation pictures."""
+        return [self.samples[i] for i in self.split.validation]
+
+
+def prepare(data: Path, root: Path | None) -> Prepared:
+    """Read the data file and its sets, and divide them by scene."""
+    spec = read_data_spec(data, root)
+    samples = read_samples(spec)
+    return Prepared(spec, samples, split_by_scene(samples, spec))
+
+
+def train_detector(
+    data: Path, root: Path | None, init: Path | None, out: Path, recipe: Recipe, *, resume: bool = False
+) -> float:
+    """Train, or go on. Returns the best validation score."""
+    if not resume and (out / CHECKPOINT).exists():
+        raise UsageError(f"{out}: there is a run in it already", mend="add --resume, or name another --out")
+    prepared = prepare(data, root)
+    if resume:
+        training = Training.resume(out, recipe.epochs)
+        recipe = training.recipe
+    else:
+        network = load_pretrained(init, CLASSES) if init is not None else Detector(len(CLASSES))
+        training = Training(network, recipe, out)
+    pictures = AugmentedPictures(
+        prepared.train, prepared.spec, recipe.shapes, count=recipe.pictures, batch=recipe.batch, seed=recipe.seed
+    )
+    views = [picture_of(each, prepared.spec, "16:9") for each in prepared.validation]
+    training.run(pictures, lambda network: validation_score(network, views))
+    return max(training.history)
+
+
+def validation_score(network: Detector, pictures: list[Picture]) -> float:
+    """Mean AP50 over people and vehicles, 16:9 views at the default shape (0 for a group without truth)."""
+    with tempfile.TemporaryDirectory() as folder:
+        contender = _contender(network, Path(folder))
+        found = detect_all(contender.detector(MIN_SCORE), pictures)
+    scores = score_found(contender, "16:9", pictures, found, 0.0)
+    return float(np.nan_to_num(list(scores.mean.values())).mean())
+
+
+def release_checkpoint(
+    checkpoint: Path, to: Path, data: Path, root: Path | None, init: Path | None, share: float, version: str
+) -> Model:
+    """Export a checkpoint, mixed with the start weights, with thresholds chosen on validation."""
+    network = load_weights(checkpoint)
+    if share < 1:
+        if init is None:
+            raise UsageError("--share below 1 mixes with the start weights", mend="name them with --init")
+        network = interpolated(load_pretrained(init, CLASSES), network, share)
+    prepared = prepare(data, root)
+    pictures = [picture_of(each, prepared.spec, "16:9") for each in prepared.validation]
+    with tempfile.TemporaryDirectory() as folder:
+        contender = _contender(network, Path(folder))
+        whole = contender.detector(MIN_SCORE)
+        thresholds = choose_thresholds(pictures, detect_all(whole, pictures))
+        shown = [_letterboxed(whole, each) for each in pictures[:: max(1, len(pictures) // COMPARED)]]
+    card = f"# {to.name} {version}\n\nThe card is written by `passerby-train card`.\n"
+    return write_release(network, Release(to.name, version, CLASSES, thresholds, card), to, shown)
+
+
+def choose_thresholds(pictures: list[Picture], found: list[Detections]) -> Thresholds:
+    """score: where F1 at IoU 0.5, the mean of the two groups, is best. low: a third of it, for the tracker."""
+    steps = np.round(np.arange(0.15, 0.61, 0.05), 2)
+    means = [float(np.mean([_f1(pictures, found, group, float(step)) for group in GROUPS])) for step in steps]
+    score = float(steps[int(np.argmax(means))])
+    return Thresholds(score=score, low=round(max(0.08, score / 3), 2), nms_iou=NMS_IOU)
+
+
+def _f1(pictures: list[Picture], found: list[Detections], group: str, threshold: float) -> float:
+    right = shown = there = 0
+    for picture, detections in zip(pictures, found, strict=True):
+        if not labels_group(picture, group):
+            continue
+        truth = truth_of(picture, group)
+        of_group = np.array([group_of(name) == group for name in detections.classes], np.bool_)
+        boxes = detections.boxes[of_group[detections.class_ids] & (detections.scores >= threshold)]
+        right += _matched(boxes, truth)
+        shown += len(boxes)
+        there += len(truth)
+    return 2 * right / max(1, shown + there)
+
+
+def _matched(boxes: NDArray[np.float32], truth: NDArray[np.float32]) -> int:
+    """How many boxes, best first, find a truth of their own."""
+    overlaps = iou(torch.from_numpy(boxes)[:, None], torch.from_numpy(truth)[None]).numpy()
+    matched = 0
+    for row in range(len(boxes)):
+        column = int(overlaps[row].argmax()) if len(truth) else -1
+        if column >= 0 and overlaps[row, column] >= 0.5:
+            overlaps[:, column] = 0
+            matched += 1
+    return matched
+
+
+def write_card(
+    folder: Path,
+    scores: Path,
+    checkpoint: Path,
+    command: str,
+    data: Path,
+    root: Path | None,
+    share: float,
+    remarks: str,
+) -> Model:
+    """Write the card into a model's folder, beside unchanged weights."""
+    model = load_model(folder)
+    try:
+        told = [Score(**(each | {"shape": tuple(each["shape"])})) for each in json.loads(scores.read_text("utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{scores}: no scores: {error}", mend="write them with `evaluate --out`") from None
+    prepared = prepare(data, root)
+    recipe = read_checkpoint(checkpoint)["recipe"]
+    facts = Told(model.name, model.manifest.version, command, recipe, share, model.manifest.thresholds, remarks)
+    text = model_card(facts, prepared.spec, prepared.samples, prepared.split, told)
+    return keep_model(model.read(), model.manifest, text, folder)
+
+
+def _contender(network: Detector, folder: Path) -> Contender:
+    """The network as a model in a folder, at the default shape."""
+    data = export_onnx(network)
+    release = Release("candidate", "0", CLASSES, Thresholds(nms_iou=NMS_IOU), "")
+    model = keep_model(data, manifest_of(release, data, SHAPES, {}), None, folder / "candidate")
+    return Contender("candidate", model, SHAPES[0])
+
+
+def _letterboxed(detector: Runner, picture: Picture) -> NDArray[np.uint8]:
+    """The picture as the network is fed it."""
+    fit = detector.fit(picture.image.shape[1], picture.image.shape[0])
+    return np.asarray(fit.tensor([fitted(detector, picture)])[0], np.uint8)
