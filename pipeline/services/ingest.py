@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from pipeline.bus.base import Producer
 from pipeline.bus.images import Encoding, decode, encode
@@ -34,13 +36,21 @@ class WindowSettings:
     quality: int = 85
 
 
+class ItemStream(Protocol):
+    """A camera's items, and a way to leave early that accounts for what is still inside."""
+
+    def __iter__(self) -> Iterator[StreamItem]: ...
+
+    def close(self) -> None: ...
+
+
 class CameraIngest:
     """Decodes one camera until its stream ends or is stopped; ``failure`` then says what went wrong, if anything."""
 
     def __init__(
         self,
         camera_id: str,
-        open_stream: Callable[[], Iterator[StreamItem]],
+        open_stream: Callable[[], ItemStream],
         producer: Producer[FrameWindow],
         settings: WindowSettings,
         ledger: FrameLedger,
@@ -77,27 +87,30 @@ class CameraIngest:
 
     def _pump(self) -> None:
         builder: WindowBuilder | None = None
-        try:
-            for item in self._open_stream():
-                match item:
-                    case EpochStarted(epoch=epoch, time_source=time_source):
-                        self._send(builder.flush() if builder else [])
-                        s = self._settings
-                        builder = WindowBuilder(
-                            self.camera_id, epoch, s.sample_fps, time_source, s.window_frames, s.window_s
-                        )
-                    case SampledFrame(frame=frame, width=width, height=height):
-                        if builder is None:
-                            raise AssertionError("a stream begins with its epoch")
-                        self._send(builder.add(frame, width, height))
-                    case StatusChanged(epoch=epoch, status=status):
-                        if builder is None or builder.epoch != epoch:
-                            self._send(builder.flush() if builder else [])
-                            builder = WindowBuilder(self.camera_id, epoch, self._settings.sample_fps, "wall")
-                        self._send(builder.status(status))
-        finally:
-            # A stream that fails has still delivered what it delivered.
-            self._send(builder.flush() if builder else [])
+        with closing(self._open_stream()) as stream:
+            try:
+                for item in stream:
+                    builder = self._take(item, builder)
+            finally:
+                # A stream that fails has still delivered what it delivered.
+                self._send(builder.flush() if builder else [])
+
+    def _take(self, item: StreamItem, builder: WindowBuilder | None) -> WindowBuilder:
+        """Put one item into the window that is being filled; the builder of its epoch."""
+        match item:
+            case EpochStarted(epoch=epoch, time_source=time_source):
+                self._send(builder.flush() if builder else [])
+                s = self._settings
+                builder = WindowBuilder(self.camera_id, epoch, s.sample_fps, time_source, s.window_frames, s.window_s)
+            case SampledFrame(frame=frame, width=width, height=height):
+                assert builder is not None, "a stream begins with its epoch"
+                self._send(builder.add(frame, width, height))
+            case StatusChanged(epoch=epoch, status=status):
+                if builder is None or builder.epoch != epoch:
+                    self._send(builder.flush() if builder else [])
+                    builder = WindowBuilder(self.camera_id, epoch, self._settings.sample_fps, "wall")
+                self._send(builder.status(status))
+        return builder
 
     def _send(self, windows: list[FrameWindow]) -> None:
         for window in windows:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import cast
@@ -90,7 +91,7 @@ def run(config: Config, options: RunOptions) -> RunResult:
             for name, detector in parts.detectors.items()
         }
         ingests = [
-            CameraIngest(camera_id, streams[camera_id].__iter__, topic.producer(), p.windows, ledger)
+            CameraIngest(camera_id, partial(streams.__getitem__, camera_id), topic.producer(), p.windows, ledger)
             for camera_id, p in parts.cameras.items()
         ]
         worker = InferWorker(
