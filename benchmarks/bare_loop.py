@@ -6,17 +6,14 @@ thread, one swscale reformatter (AREA) a file, ONNX Runtime with one thread a ru
 
 from __future__ import annotations
 
-import json
-import resource
 import sys
-import threading
-import time
-from pathlib import Path
 
 import av
 import numpy as np
 import onnxruntime as ort
 from av.video.reformatter import VideoReformatter
+
+from benchmarks.thread_a_file import run
 
 
 def _session(model: str, width: int, height: int) -> ort.InferenceSession:
@@ -27,7 +24,7 @@ def _session(model: str, width: int, height: int) -> ort.InferenceSession:
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _one_file(path: str, session: ort.InferenceSession, size: tuple[int, int], fps: float, done: list[int]) -> None:
+def _one_file(path: str, session: ort.InferenceSession, size: tuple[int, int], fps: float) -> int:
     width, height = size
     wanted = session.get_inputs()[0]
     nhwc = wanted.type == "tensor(uint8)"
@@ -49,7 +46,7 @@ def _one_file(path: str, session: ort.InferenceSession, size: tuple[int, int], f
             tensor = canvas if nhwc else np.ascontiguousarray(canvas[..., ::-1].transpose(0, 3, 1, 2), np.float32)
             session.run(None, {wanted.name: tensor})
             frames += 1
-    done.append(frames)
+    return frames
 
 
 def main() -> None:
@@ -57,25 +54,7 @@ def main() -> None:
     model, shape, fps, *files = sys.argv[1:]
     width, height = map(int, shape.split("x"))
     session = _session(model, width, height)
-    done: list[int] = []
-    began = time.perf_counter()
-    threads = [threading.Thread(target=_one_file, args=(f, session, (width, height), float(fps), done)) for f in files]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(
-        json.dumps(
-            {
-                "program": Path(__file__).stem,
-                "frames": sum(done),
-                "wall_s": time.perf_counter() - began,
-                "cpu_s": usage.ru_utime + usage.ru_stime,
-                "rss_mb": usage.ru_maxrss / 1024,
-            }
-        )
-    )
+    run("bare_loop", lambda path: _one_file(path, session, (width, height), float(fps)), files)
 
 
 if __name__ == "__main__":

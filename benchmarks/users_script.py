@@ -5,19 +5,16 @@ Runs YOLOX-shaped models (1 x N x 85) and Passerby's own (boxes, scores), on eve
 
 from __future__ import annotations
 
-import json
-import resource
 import sys
-import threading
-import time
 import warnings
-from pathlib import Path
 
 import cv2
 import numpy as np
 import onnxruntime as ort
 import supervision as sv
 from trackers import ByteTrackTracker
+
+from benchmarks.thread_a_file import run
 
 warnings.filterwarnings("ignore")
 
@@ -53,7 +50,7 @@ def _detections(session: ort.InferenceSession, picture: np.ndarray, width: int, 
     return detections.with_nms(0.5)
 
 
-def _one_file(path: str, session: ort.InferenceSession, size: tuple[int, int], fps: float, done: list[int]) -> None:
+def _one_file(path: str, session: ort.InferenceSession, size: tuple[int, int], fps: float) -> int:
     capture = cv2.VideoCapture(path)
     declared = capture.get(cv2.CAP_PROP_FPS)
     tracker, line = ByteTrackTracker(), None
@@ -73,7 +70,7 @@ def _one_file(path: str, session: ort.InferenceSession, size: tuple[int, int], f
             line = sv.LineZone(sv.Point(0, y), sv.Point(picture.shape[1], y))
         line.trigger(tracker.update(_detections(session, picture, *size)))
         frames += 1
-    done.append(frames)
+    return frames
 
 
 def main() -> None:
@@ -81,25 +78,7 @@ def main() -> None:
     model, shape, fps, *files = sys.argv[1:]
     width, height = map(int, shape.split("x"))
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    done: list[int] = []
-    began = time.perf_counter()
-    threads = [threading.Thread(target=_one_file, args=(f, session, (width, height), float(fps), done)) for f in files]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(
-        json.dumps(
-            {
-                "program": Path(__file__).stem,
-                "frames": sum(done),
-                "wall_s": time.perf_counter() - began,
-                "cpu_s": usage.ru_utime + usage.ru_stime,
-                "rss_mb": usage.ru_maxrss / 1024,
-            }
-        )
-    )
+    run("users_script", lambda path: _one_file(path, session, (width, height), float(fps)), files)
 
 
 if __name__ == "__main__":
