@@ -31,13 +31,13 @@ def model_card(told: Told, spec: DataSpec, samples: Sequence[Sample], split: Spl
         f"# {told.name} {told.version}\n\n"
         "Finds people, bicycles, cars, motorcycles, buses and trucks in pictures of fixed cameras, on a CPU. "
         "A YOLOX-nano-shaped anchor-free detector (0.9 million weights).",
-        "## Origin\n\nInitialised from YOLOX-nano trained on COCO (Megvii, Apache-2.0), classes taken over from COCO's, "
+        "## Origin\n\nInitialised from YOLOX-nano trained on COCO (Megvii, Apache-2.0), classes from COCO's, "
         f"then trained further on the data below. The released weights lie {told.share:.0%} of the way from those "
         "weights to the trained ones.",
         f"## Data\n\n{_data(spec, samples, split)}\n\nA set says nothing about a class that it does not label: such "
         "terms are left out of the loss. No picture is part of this model's folder.",
         f"## Split\n\nPictures of one scene stay on one side: pictures whose edges are alike are joined into scenes "
-        f"({split.scenes} of {len(samples)} pictures), and whole scenes, about {SHARE:.0%} of each set, are for validation "
+        f"({split.scenes} of {len(samples)} pictures), and whole scenes, about {SHARE:.0%} a set, are for validation "
         f"(seed {SEED}). {len(split.dropped)} validation pictures that still resembled a training picture, mirrored or "
         "without bars, were dropped. Thresholds and the released weights were chosen on this split too, so its figures "
         "are slightly optimistic.",

@@ -1,0 +1,143 @@
+"""Sets, labels, and a split that shares no scene."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cv2")
+
+from pipeline.errors import ConfigError
+from tests.training.conftest import draw_scene
+from training.augment import AugmentedPictures, collate
+from training.datasets import ANY_VEHICLE, CLASSES, read_data_spec, read_samples
+from training.scenes import read_gray, signature, split_by_scene
+
+
+def test_partial_labels_are_known_a_set(data_file: Path) -> None:
+    samples = read_samples(read_data_spec(data_file))
+    whole = next(one for one in samples if one.dataset == "all")
+    people = next(one for one in samples if one.dataset == "people")
+    assert whole.known.all()
+    assert people.known.tolist() == [name == "person" for name in CLASSES]
+    assert whole.labels.tolist() == [0, 2]
+
+
+def test_any_vehicle_means_that_every_vehicle_is_labelled(tmp_path: Path) -> None:
+    draw_scene(1, tmp_path / "road", "x", classes=(6, 6))
+    path = tmp_path / "data.yaml"
+    path.write_text("sets: {road: {labelled: [vehicle]}}", encoding="utf-8")
+    (sample,) = read_samples(read_data_spec(path))
+    assert sample.labels.tolist() == [ANY_VEHICLE, ANY_VEHICLE]
+    assert [name for name, known in zip(CLASSES, sample.known, strict=True) if known] == [
+        "car", "motorcycle", "bus", "truck",
+    ]  # fmt: skip
+
+
+def test_coco_json(tmp_path: Path) -> None:
+    draw_scene(1, tmp_path / "road", "x")
+    told = {
+        "images": [{"id": 7, "file_name": "x.png", "width": 160, "height": 120}],
+        "categories": [{"id": 3, "name": "car"}, {"id": 9, "name": "kite"}],
+        "annotations": [
+            {"image_id": 7, "category_id": 3, "bbox": [16, 12, 80, 60]},
+            {"image_id": 7, "category_id": 9, "bbox": [0, 0, 8, 8]},
+        ],
+    }
+    (tmp_path / "road.json").write_text(json.dumps(told), encoding="utf-8")
+    path = tmp_path / "data.yaml"
+    path.write_text("sets: {road: {coco: road.json, folder: road/images, labelled: [car]}}", encoding="utf-8")
+    (sample,) = read_samples(read_data_spec(path))
+    assert sample.labels.tolist() == [2]
+    np.testing.assert_allclose(sample.boxes, [[0.1, 0.1, 0.6, 0.6]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sets: {all: {labeled: [person]}}", "sets.all.labeled: unknown key"),
+        ("sets: {all: {labelled: [cat]}}", "sets.all.labelled"),
+        ("sets: {none: {labelled: [person]}}", "is not a folder"),
+        ("pictures: here", "sets: is missing"),
+    ],
+)
+def test_a_wrong_data_file_names_the_key(data_file: Path, text: str, said: str) -> None:
+    data_file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=said):
+        read_data_spec(data_file)
+
+
+def test_a_wrong_label_names_file_and_line(data_file: Path) -> None:
+    bad = data_file.parent / "all" / "labels" / "a00.txt"
+    bad.write_text("0 0.5 0.5 0.1 0.1\nperson 0.5", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"a00\.txt:2"):
+        read_samples(read_data_spec(data_file))
+
+
+def test_one_scene_stays_on_one_side(data_file: Path) -> None:
+    spec = read_data_spec(data_file)
+    samples = read_samples(spec)
+    split = split_by_scene(samples, spec, share=0.4)
+    sides = dict.fromkeys(split.train, "train") | dict.fromkeys([*split.validation, *split.dropped], "validation")
+    same = [i for i, one in enumerate(samples) if one.path.stem in {"p00", "q0", "q1", "q2"}]
+    assert len({sides[i] for i in same}) == 1
+    assert split.validation
+    assert not set(split.train) & set(split.validation)
+    assert split_by_scene(samples, spec, share=0.4) == split
+
+
+def test_a_mirrored_twin_leaves_validation(tmp_path: Path) -> None:
+    import cv2
+
+    for k in range(12):
+        draw_scene(k, tmp_path / "s", f"a{k:02}")
+        twin = cv2.imread(str(tmp_path / "s" / "images" / f"a{k:02}.png"))[:, ::-1]
+        cv2.imwrite(str(tmp_path / "s" / "images" / f"b{k:02}.png"), twin)
+    path = tmp_path / "data.yaml"
+    path.write_text("sets: {s: {labelled: [person]}}", encoding="utf-8")
+    spec = read_data_spec(path)
+    samples = read_samples(spec)
+    split = split_by_scene(samples, spec, share=0.3)
+    train = {samples[i].path.stem[1:] for i in split.train}
+    assert split.dropped
+    assert not train & {samples[i].path.stem[1:] for i in split.validation}
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_no_near_duplicate_crosses_the_split_of_the_real_sets(shared: Path) -> None:
+    spec = read_data_spec(Path("training/first_light.yaml"), shared / "detection")
+    samples = read_samples(spec)
+    split = split_by_scene(samples, spec)
+    signatures = np.stack([signature(read_gray(one.path)) for one in samples])
+    alike = signatures[split.validation] @ signatures[split.train].T
+    limits = np.array([spec.by_name[one.dataset].likeness for one in samples])
+    assert np.all(alike <= np.maximum(limits[split.validation][:, None], limits[split.train][None]) + 1e-5)
+    assert 300 < len(split.validation) < 600
+
+
+def test_augmented_pictures_depend_on_seed_epoch_and_index_alone(data_file: Path) -> None:
+    spec = read_data_spec(data_file)
+    samples = read_samples(spec)
+    shapes = {(96, 64): 0.5, (64, 64): 0.5}
+    one, other = (AugmentedPictures(samples, spec, shapes, count=8, batch=4, seed=3) for _ in range(2))
+    images, wanted = collate([one[i] for i in range(4)])
+    again, _ = collate([other[i] for i in range(4)])
+    assert bool((images == again).all())
+    assert images.shape[1] == 3
+    assert wanted.known.shape[2] == len(CLASSES)
+    for boxes in wanted.boxes:
+        assert bool((boxes[:, 2:] > boxes[:, :2]).all())
+    other.epoch = 1
+    assert not bool((one[0].image.float().mean() == other[0].image.float().mean()).all())
+
+
+def test_a_mosaic_knows_what_each_of_its_pictures_labels(data_file: Path) -> None:
+    spec = read_data_spec(data_file)
+    pictures = AugmentedPictures(read_samples(spec), spec, {(128, 128): 1.0}, count=40, batch=4, seed=0)
+    mixed = [i for i in range(40) if 0 < float(pictures[i].known[:, 2].float().mean()) < 1]
+    assert mixed, "no picture mixes a set that labels cars with one that does not"
+    assert all(bool(pictures[i].known[:, 0].all()) for i in mixed)  # both label persons

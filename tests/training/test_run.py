@@ -1,0 +1,112 @@
+"""The whole way on generated pictures: train, resume, evaluate, export, run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("pycocotools")
+
+from typer.testing import CliRunner  # noqa: E402
+
+from pipeline.core.detections import Detections  # noqa: E402
+from pipeline.errors import ModelError, UsageError  # noqa: E402
+from pipeline.inference.detector import Detector as Runner  # noqa: E402
+from pipeline.inference.store import load_model  # noqa: E402
+from training.cli import app  # noqa: E402
+from training.datasets import CLASSES  # noqa: E402
+from training.evaluate import Picture, ap50  # noqa: E402
+from training.session import train_detector  # noqa: E402
+from training.trainer import Recipe, Training, load_weights, read_checkpoint  # noqa: E402
+
+TINY = Recipe(epochs=1, pictures=8, batch=4, workers=0, warmup=1, shapes={(96, 64): 0.5, (64, 64): 0.5})
+
+
+def _invoke(*args: object) -> str:
+    told = CliRunner().invoke(app, [str(each) for each in args], catch_exceptions=False)
+    assert told.exit_code == 0, told.output
+    return told.output
+
+
+def test_train_resume_evaluate_export_run(data_file: Path, tmp_path: Path) -> None:
+    run, model = tmp_path / "run", tmp_path / "models" / "tiny"
+    train_detector(data_file, None, None, run, TINY)
+    assert read_checkpoint(run / "last.pt")["epoch"] == 1
+    train_detector(data_file, None, None, run, Recipe(epochs=2), resume=True)
+    state = read_checkpoint(run / "last.pt")
+    assert state["epoch"] == 2
+    assert state["step"] == 4
+    assert state["recipe"]["shapes"] == TINY.shapes
+    _invoke("export", "--checkpoint", run / "best.pt", "--to", model, "--data", data_file)
+    scores = tmp_path / "scores.json"
+    said = _invoke("evaluate", f"{model}@64x64", "--data", data_file, "--out", scores)
+    assert "| 16:9 | tiny | 64x64 |" in said
+    assert {each["view"] for each in json.loads(scores.read_text("utf-8"))} == {"as it is", "16:9"}
+    _invoke("card", model, "--scores", scores, "--checkpoint", run / "best.pt", "--command", "it", "--data", data_file)
+    assert "Apache-2.0" in (model / "card.md").read_text("utf-8")
+    detector = Runner(load_model(model))
+    fit = detector.fit(160, 90)
+    found = detector.detect([np.zeros((fit.height, fit.width, 3), np.uint8)], [(160, 90)])
+    assert found[0].classes == CLASSES
+
+
+def test_a_run_is_not_overwritten(data_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.pt").write_bytes(b"")
+    with pytest.raises(UsageError, match="--resume"):
+        train_detector(data_file, None, None, tmp_path / "run", TINY)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="there is no checkpoint"):
+        load_weights(tmp_path / "best.pt")
+    (tmp_path / "best.pt").write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="is no checkpoint"):
+        load_weights(tmp_path / "best.pt")
+
+
+def test_training_stops_when_validation_gets_no_better(tmp_path: Path) -> None:
+    from training.models.detector import Detector
+
+    training = Training(Detector(1), Recipe(patience=2), tmp_path)
+    training.history = [0.5, 0.6, 0.6, 0.55]
+    assert training._stuck()
+    training.history = [0.5, 0.6, 0.55]
+    assert not training._stuck()
+
+
+def _picture(boxes: list[list[float]], ignored: list[bool]) -> Picture:
+    n = len(boxes)
+    return Picture(
+        np.zeros((100, 100, 3), np.uint8),
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.full(n, 2, np.int64),
+        np.array(ignored, np.bool_),
+        np.ones(len(CLASSES), np.bool_),
+        "set",
+    )
+
+
+def _found(boxes: list[list[float]], scores: list[float], names: tuple[str, ...]) -> Detections:
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.arange(len(boxes)), names
+    )
+
+
+def test_average_precision_counts_a_truck_for_a_car_and_ignores_what_is_cut() -> None:
+    pictures = [_picture([[0, 0, 40, 40], [50, 50, 90, 90]], [False, True])]
+    both = _found([[0, 0, 40, 40], [50, 50, 90, 90]], [0.9, 0.8], ("truck", "bus"))
+    assert ap50(pictures, [both], "vehicle") == pytest.approx(1)
+    assert ap50(pictures, [_found([], [], ())], "vehicle") == 0
+    wrong_first = _found([[60, 0, 80, 20], [0, 0, 40, 40]], [0.9, 0.8], ("car", "car"))
+    assert ap50(pictures, [wrong_first], "vehicle") == pytest.approx(0.5)
+    assert np.isnan(ap50(pictures, [both], "person"))
+
+
+def test_help_teaches_with_examples() -> None:
+    for command in ("detector", "evaluate", "export", "card"):
+        assert "Example" in _invoke(command, "--help")
