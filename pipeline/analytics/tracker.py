@@ -37,6 +37,8 @@ REACH_SIZES, REACH_SIZES_PER_S = 0.5, 12.0
 REACH_LOST_S = 0.7  # tracks unseen for longer are not looked for without overlap
 REACH_SIZE_RATIO = 1.6  # nor is a box so much larger or smaller (in size, not in area)
 COMPANION_IOU, COMPANION_SPEED = 0.3, 1.0  # overlap, and sizes a second of difference, of two that walk together
+HIDDEN_PATIENCE = 2.0  # who is known to be hidden is waited for this many times as long
+LEFT_OVER_IOU = 0.15  # what is left of confirmed tracks and detections may go together with so little overlap
 NESTED_IOU, NESTED_SHARE = 0.4, 0.85  # a box so deep in another of its group may be a part of the same object
 DUPLICATE_IOU = 0.7  # two classes of one group on boxes so alike are one object
 
@@ -100,6 +102,7 @@ class Tracker:
         unseen = self.rows["seen_us"] != self.at_us
         dt_s = 0.0 if self.at_us is None else (at_us - self.at_us) / 1e6
         self.at_us = at_us
+        self.rows["hidden"][:] = False
         if unseen.any():
             self._accompany(unseen)
         self.motion.predict(dt_s, unseen)
@@ -184,6 +187,7 @@ class Tracker:
         along = (overlap[np.arange(len(hidden)), nearest] >= COMPANION_IOU) & (speed <= COMPANION_SPEED)
         velocity[hidden[along], :2] = velocity[others[nearest[along]], :2]
         velocity[hidden[along], 2:] = 0.0
+        self.rows["hidden"][hidden[along]] = True
 
     def _associate(
         self, boxes: Floats, scores: Floats, columns: NDArray[np.int64], nested: NDArray[np.bool_]
@@ -212,6 +216,7 @@ class Tracker:
 
         stage(apart, 1.0 - settings.match_iou, confirmed, high)
         stage(apart, 1.0 - settings.low_match_iou, confirmed, ~high)  # nested ones too
+        stage(apart, 1.0 - LEFT_OVER_IOU, confirmed, scores > 0)
         stage(apart, 1.0 - settings.match_iou, ~confirmed, high)
         if (free_rows & strong).any() and (free & high).any():
             reach = self._reach(boxes, other_kind)
@@ -294,6 +299,7 @@ class Tracker:
         assert self.at_us is not None
         unseen_s = (self.at_us - self.rows["seen_us"]) / 1e6
         patience = np.where(self.rows["confirmed"], self._settings.max_lost_s, self._settings.tentative_lost_s)
+        patience = np.where(self.rows["hidden"], HIDDEN_PATIENCE * patience, patience)
         x, y = self.motion.position[:, 0], self.motion.position[:, 1]
         outside = (x < 0) | (y < 0) | (x > size[0]) | (y > size[1])
         over: NDArray[np.bool_] = (unseen_s > patience) | (outside & (unseen_s > 0))
@@ -329,7 +335,7 @@ def _empty_rows(classes: int, n: int = 0) -> dict[str, NDArray[Any]]:
     """The arrays of ``n`` tracks, zeroed."""
     whole = ("number", "kind", "born_us", "seen_us", "previous_us", "seen_index", "previous_index", "hits")
     rows: dict[str, NDArray[Any]] = {name: np.zeros(n, np.int64) for name in whole}
-    rows["confirmed"] = np.zeros(n, bool)
+    rows["confirmed"], rows["hidden"] = np.zeros(n, bool), np.zeros(n, bool)
     rows["score"], rows["best"] = np.zeros(n), np.zeros(n)
     rows["votes"] = np.zeros((n, classes))
     rows["box"] = np.zeros((n, 4))
