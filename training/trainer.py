@@ -201,4 +201,4 @@ def interpolated(start: Detector, trained: Detector, share: float) -> Detector:
 
 
 def _shown(losses: Losses) -> dict[str, str]:
-    return {"scores": f"{float(losses.scores):.2f}", "boxes": f"{float(losses.boxes):.2f}"}
+    return {"scores": f"{float(losses.scores.detach()):.2f}", "boxes": f"{float(losses.boxes.detach()):.2f}"}

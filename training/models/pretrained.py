@@ -34,7 +34,7 @@ def onnx_convolutions(path: Path) -> list[Convolution]:
         raise ModelError(f"{path}: not an ONNX file: {error}") from None
     values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     nodes = [node for node in graph.node if node.op_type == "Conv"]
-    if any(len(node.input) < 3 or node.input[1] not in values for node in nodes):
+    if any(len(node.input) < 3 or not values.keys() >= set(node.input[1:]) for node in nodes):
         raise ModelError(f"{path}: its convolutions have no folded bias", mend="export it with BatchNorm folded")
     return [(values[node.input[1]], values[node.input[2]]) for node in nodes]
 
