@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pipeline.core.frame import Picture
 from pipeline.encoding import VideoWriter
-from pipeline.errors import UsageError
+from pipeline.errors import OutputError, UsageError
 from pipeline.sources.synthetic.scene import Scene
 from pipeline.sources.synthetic.situations import street
 
@@ -67,12 +67,14 @@ def write_video(
     fps: float | None = None,
     *,
     camera_id: str | None = None,
+    truth: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write the scene as H.264 to ``path`` (.mp4 or .mkv), and its truth beside it; the truth's path.
 
-    progress: called with (frames written, frames in all) after each. The truth is ``truth_of`` as JSON, in
-    ``<name>.truth.json``. Raises OutputError when the file cannot be written.
+    fps: the scene's own if None. camera_id: in the truth, the file's stem if None. truth: where the truth goes,
+    ``<name>.truth.json`` beside the file if None; it is ``truth_of`` as JSON. progress: called with (frames written,
+    frames in all) after each. Raises OutputError when a file cannot be written.
     """
     times = frame_times(scene, fps)
     with VideoWriter(path, scene.width, scene.height, fps or scene.fps) as writer:
@@ -80,8 +82,11 @@ def write_video(
             writer.write(scene.render(t_s), t_s)
             if progress is not None:
                 progress(done, len(times))
-    truth = path.with_suffix(".truth.json")
-    truth.write_text(json.dumps(truth_of(scene, path.name, camera_id or path.stem), indent=1) + "\n")
+    truth = truth or path.with_suffix(".truth.json")
+    try:
+        truth.write_text(json.dumps(truth_of(scene, path.name, camera_id or path.stem), indent=1) + "\n")
+    except OSError as error:
+        raise OutputError(f"cannot write {truth}: {error.strerror}") from error
     return truth
 
 
