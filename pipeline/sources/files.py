@@ -72,6 +72,7 @@ class FileStream:
         self._address = address
         self._ledger = ledger
         self._stop = stop
+        self._picture_size = picture_size
         self._pictures = PictureMaker(picture_size, settings.masks, settings.preview_width)
         self._epoch = settings.first_epoch - 1
         self._start_us = settings.start_us or 0
@@ -177,7 +178,7 @@ class FileStream:
         index = began_us = 0
         clip_began_us = self._elapsed_us
         self._opened += 1
-        for decoded in video.frames():
+        for decoded in video.frames(self._picture_size):
             if self._stop.is_set():
                 return
             tick = timeline.tick(decoded.raw_us)

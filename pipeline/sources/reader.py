@@ -111,7 +111,7 @@ class Reader:
         timeline = Timeline(usual_us=round(1e6 / video.declared_fps) if video.declared_fps else 0)
         began_s = self._clock.monotonic_s()
         epoch: _Epoch | None = None
-        for decoded in video.frames():
+        for decoded in video.frames(self._picture_size):
             connection.beat_s = self._clock.monotonic_s()
             arrived_us = round((connection.beat_s - began_s) * 1e6)
             own_time = video.has_timestamps or connection.finite

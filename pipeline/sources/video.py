@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import SourceUnreadable
 from pipeline.sources.address import Address
-from pipeline.sources.base import StreamSettings
+from pipeline.sources.base import PictureSize, StreamSettings
 from pipeline.sources.timeline import BestEffort
 from pipeline.sources.video_errors import check_file, translate
 
@@ -36,6 +36,10 @@ class DecodedFrame:
 
     raw_us: int | None
     image: av.VideoFrame
+
+
+DEBLOCKING_SPARED_FROM = 2.5
+"""A picture at least this many times smaller than the frame, on both sides, does not show the blocks."""
 
 
 class Video:
@@ -72,8 +76,14 @@ class Video:
             raise
         self._stream.codec_context.thread_count = 1
 
-    def frames(self) -> Iterator[DecodedFrame]:
-        """Every frame that decodes, in order. Raises SourceUnavailable when a network source breaks."""
+    def frames(self, picture_size: PictureSize | None = None) -> Iterator[DecodedFrame]:
+        """Every frame that decodes, in order. Raises SourceUnavailable when a network source breaks.
+
+        picture_size: how large the pictures are that will be made of them; much smaller ones spare the decoder its
+        deblocking filter (decision 0013).
+        """
+        if picture_size is not None:
+            self._spare_deblocking(picture_size)
         failures = 0
         while True:
             try:
@@ -95,6 +105,15 @@ class Video:
                     self.broke_off = True
                     yield from self._decode(None)
                     return
+
+    def _spare_deblocking(self, picture_size: PictureSize) -> None:
+        """Before the first packet: leave the H.264 loop filter out where the scaling averages blocks away."""
+        context = self._stream.codec_context
+        if context.name != "h264" or not context.width or not context.height:
+            return
+        width, height = picture_size(context.width, context.height)
+        if min(context.width / width, context.height / height) >= DEBLOCKING_SPARED_FROM:
+            context.options = {**context.options, "skip_loop_filter": "all"}
 
     def _decode(self, packet: av.Packet[VideoStream] | None) -> list[DecodedFrame]:
         try:
