@@ -18,6 +18,7 @@ from pipeline.core.geometry import Floats
 MEASUREMENT_STD = np.array([0.07, 0.07, 0.1, 0.1])  # sizes: how far a detection's centre and sides are off
 ACCELERATION_STD = np.array([0.7, 0.7, 0.3, 0.3])  # sizes / s^1.5
 SIZE_SPEED_STD = 0.5  # sizes / s: how fast a new box may grow
+TURN_SIGMA, TURN_SPEED_STD = 2.5, 1.5  # so far off its prediction it turned: its speed is open by so many sizes/s
 SPEED_DECAY_S = 5.0  # an object out of sight is trusted to go on straight for about this long
 SIZE_SPEED_DECAY_S = 0.3
 _DECAY_S = np.array([SPEED_DECAY_S, SPEED_DECAY_S, SIZE_SPEED_DECAY_S, SIZE_SPEED_DECAY_S])
@@ -76,6 +77,11 @@ class Motion:
         self.position[rows] += gain * error
         self.velocity[rows] += gain_speed * error
         self.velocity_var[rows] -= gain_speed * covariance
+        surprise = (error[:, :2] ** 2 / total[:, :2]).max(axis=1) > TURN_SIGMA**2
+        if surprise.any():
+            turned = rows[surprise]
+            area = measured[surprise, 2] * measured[surprise, 3]
+            self.velocity_var[turned, :2] += (TURN_SPEED_STD**2 * area)[:, None]
         self.covariance[rows] = covariance * (1 - gain)
         self.position_var[rows] = variance * (1 - gain)
 

@@ -26,7 +26,7 @@ class TrackerSettings:
     high_score: float = 0.4
     low_score: float = 0.1
     new_track_score: float = 0.0
-    match_iou: float = 0.2
+    match_iou: float = 0.1
     low_match_iou: float = 0.3
     reach_sigma: float = 3.0
     confirm_hits: float = 2

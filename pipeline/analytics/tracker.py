@@ -34,6 +34,7 @@ SPEED_STD = {"person": 4.0, "vehicle": 4.0}
 OTHER_SPEED_STD = 4.0
 # The last stage never reaches further than this many sizes, plus this many a second since the track was seen.
 REACH_SIZES, REACH_SIZES_PER_S = 0.5, 12.0
+JUMP_SIZES = 0.6  # nor may an overlapping box lie so far from where the track should be, unless that is uncertain
 REACH_LOST_S = 0.7  # tracks unseen for longer are not looked for without overlap
 REACH_SIZE_RATIO = 1.6  # nor is a box so much larger or smaller (in size, not in area)
 COMPANION_IOU, COMPANION_SPEED = 0.3, 1.0  # overlap, and sizes a second of difference, of two that walk together
@@ -199,7 +200,9 @@ class Tracker:
         settings = self._settings
         other_kind = self.rows["kind"][:, None] != self._kind[columns][None, :]
         apart = 1.0 - box_iou(self.motion.boxes(), boxes)
-        apart[other_kind] = np.inf
+        distance, sigmas = self._distances(boxes)
+        jumped = (distance > JUMP_SIZES * box_sizes(self.rows["box"])[:, None]) & (sigmas > settings.reach_sigma)
+        apart[other_kind | jumped] = np.inf
         high, low = (scores >= settings.high_score) & ~nested, (scores < settings.high_score) & ~nested
         confirmed = self.rows["confirmed"]
         strong = self.rows["best"] >= settings.birth_score  # clutter must not reach for what passes by
@@ -219,28 +222,32 @@ class Tracker:
         stage(apart, 1.0 - LEFT_OVER_IOU, confirmed, scores > 0)
         stage(apart, 1.0 - settings.match_iou, ~confirmed, high)
         if (free_rows & strong).any() and (free & high).any():
-            reach = self._reach(boxes, other_kind)
-            stage(reach, settings.reach_sigma, strong, high)
+            reach = self._reach(boxes, distance, sigmas)
+            stage(np.where(other_kind, np.inf, reach), settings.reach_sigma, strong, high)
         stage(apart, 1.0 - settings.low_match_iou, ~confirmed, low)
         if not pairs:
             return none, none
         return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
 
-    def _reach(self, boxes: Floats, other_kind: NDArray[np.bool_]) -> Floats:
-        """Distance of every track to every detection in standard deviations; infinite where it cannot be."""
-        assert self.at_us is not None
+    def _distances(self, boxes: Floats) -> tuple[Floats, Floats]:
+        """How far every detection's centre is from where every track should be: in pixels, and in what the track's
+        prediction is uncertain by (standard deviations).
+        """
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        sizes, seen_sizes = box_sizes(boxes), box_sizes(self.rows["box"])
-        noise = (0.1 * seen_sizes) ** 2
         error = centres[None, :, :] - self.motion.position[:, None, :2]
-        variance = self.motion.position_var[:, :2].mean(axis=1) + noise
-        sigmas: Floats = np.sqrt((error**2).sum(axis=2) / variance[:, None])
+        distance = np.sqrt((error**2).sum(axis=2))
+        variance = self.motion.position_var[:, :2].mean(axis=1) + (0.1 * box_sizes(self.rows["box"])) ** 2
+        return distance, distance / np.sqrt(variance)[:, None]
+
+    def _reach(self, boxes: Floats, distance: Floats, sigmas: Floats) -> Floats:
+        """``sigmas``, infinite where a track cannot have gone or does not look like it."""
+        assert self.at_us is not None
+        sizes, seen_sizes = box_sizes(boxes), box_sizes(self.rows["box"])
         unseen_s = (self.at_us - self.rows["seen_us"]) / 1e6
-        far = np.sqrt((error**2).sum(axis=2)) > (seen_sizes * (REACH_SIZES + REACH_SIZES_PER_S * unseen_s))[:, None]
+        far = distance > (seen_sizes * (REACH_SIZES + REACH_SIZES_PER_S * unseen_s))[:, None]
         ratio = sizes[None, :] / seen_sizes[:, None]
         unlike = (ratio > REACH_SIZE_RATIO) | (ratio < 1 / REACH_SIZE_RATIO)
-        sigmas[far | unlike | other_kind | (unseen_s > REACH_LOST_S)[:, None]] = np.inf
-        return sigmas
+        return np.where(far | unlike | (unseen_s > REACH_LOST_S)[:, None], np.inf, sigmas)
 
     def _correct(
         self,
@@ -300,8 +307,8 @@ class Tracker:
         unseen_s = (self.at_us - self.rows["seen_us"]) / 1e6
         patience = np.where(self.rows["confirmed"], self._settings.max_lost_s, self._settings.tentative_lost_s)
         patience = np.where(self.rows["hidden"], HIDDEN_PATIENCE * patience, patience)
-        x, y = self.motion.position[:, 0], self.motion.position[:, 1]
-        outside = (x < 0) | (y < 0) | (x > size[0]) | (y > size[1])
+        x_min, y_min, x_max, y_max = self.motion.boxes().T
+        outside = (x_max < 0) | (y_max < 0) | (x_min > size[0]) | (y_min > size[1])
         over: NDArray[np.bool_] = (unseen_s > patience) | (outside & (unseen_s > 0))
         return over
 

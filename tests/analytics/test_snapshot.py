@@ -48,7 +48,7 @@ def test_a_fresh_camera_can_be_saved() -> None:
 
 def test_the_state_stays_small() -> None:
     player = Player(RULES)
-    for t in instants(120, 8):
+    for t in instants(30, 8):
         player.show(t, noisy(2, t))
     assert len(player.camera.snapshot()) < 20_000
 

@@ -13,7 +13,7 @@ from pipeline.core.events import COUNT_WINDOW, LINE_CROSSED, Event
 from tests.analytics.test_camera import RULES
 from tests.analytics.walks import PROVENANCE, Player, Seen, car, of_type, person
 
-some = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+some = settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 
 def wild(seed: int) -> list[tuple[float, list[Seen]]]:
