@@ -34,7 +34,8 @@ SPEED_STD = {"person": 4.0, "vehicle": 4.0}
 OTHER_SPEED_STD = 4.0
 # The last stage never reaches further than this many sizes, plus this many a second since the track was seen.
 REACH_SIZES, REACH_SIZES_PER_S = 0.5, 12.0
-JUMP_SIZES = 0.6  # nor may an overlapping box lie so far from where the track should be, unless that is uncertain
+UNSEEN_COST = 0.15  # in terms of overlap
+JUMP_SIZES = 0.9  # nor may an overlapping box lie so far from where the track should be, unless that is uncertain
 REACH_LOST_S = 0.7  # tracks unseen for longer are not looked for without overlap
 REACH_SIZE_RATIO = 1.6  # nor is a box so much larger or smaller (in size, not in area)
 COMPANION_IOU, COMPANION_SPEED = 0.3, 1.0  # overlap, and sizes a second of difference, of two that walk together
@@ -203,6 +204,8 @@ class Tracker:
         distance, sigmas = self._distances(boxes)
         jumped = (distance > JUMP_SIZES * box_sizes(self.rows["box"])[:, None]) & (sigmas > settings.reach_sigma)
         apart[other_kind | jumped] = np.inf
+        # A track that was not seen in the last frame comes second: else two tracks could take turns on one object.
+        apart[self.rows["seen_us"] < self.rows["seen_us"].max()] += UNSEEN_COST
         high, low = (scores >= settings.high_score) & ~nested, (scores < settings.high_score) & ~nested
         confirmed = self.rows["confirmed"]
         strong = self.rows["best"] >= settings.birth_score  # clutter must not reach for what passes by
@@ -219,7 +222,7 @@ class Tracker:
 
         stage(apart, 1.0 - settings.match_iou, confirmed, high)
         stage(apart, 1.0 - settings.low_match_iou, confirmed, ~high)  # nested ones too
-        stage(apart, 1.0 - LEFT_OVER_IOU, confirmed, scores > 0)
+        stage(apart, 1.0 - LEFT_OVER_IOU + UNSEEN_COST, confirmed, scores > 0)
         stage(apart, 1.0 - settings.match_iou, ~confirmed, high)
         if (free_rows & strong).any() and (free & high).any():
             reach = self._reach(boxes, distance, sigmas)
