@@ -19,7 +19,7 @@ from pipeline.errors import UsageError
 from pipeline.sources.synthetic.bodies import VEHICLES, Body, Person, Vehicle, boxes_in_picture, full_boxes
 from pipeline.sources.synthetic.crossing import Crossing, crossings_of
 from pipeline.sources.synthetic.motion import Knot, Motion, Sway
-from pipeline.sources.synthetic.perspective import Perspective
+from pipeline.sources.synthetic.perspective import Floats, Perspective
 from pipeline.sources.synthetic.scene import Actor, Look, Scene
 
 LANE_M = 1.7
@@ -27,6 +27,7 @@ KERB_M = 5.0
 FRONT_M = 9.5
 
 _ATTEMPTS = 60
+_EASE_S = 0.6
 _VIEWS = ("along", "across", "oblique")
 
 
@@ -87,14 +88,25 @@ class _Script:
                 self.strips += [fresh[k] for k in self.rng.permutation(len(fresh))]
         raise AssertionError("fresh strips cover both sides")
 
+    def exit_y(self, body: Body, x_m: float, way: int) -> float:
+        """y beyond the line at which this body, going ``way`` at ``x_m``, is out of the picture."""
+        ys = self.line_y_m + way * np.arange(0.0, 40.0, 0.25)
+        inside = ~np.isnan(self._boxes(body, x_m, ys, way)[:, 0])
+        last = int(np.flatnonzero(inside)[-1]) if inside.any() else 0
+        if last + 1 >= len(ys):
+            raise _Unfair("this way never leaves the picture")
+        return float(ys[last + 1])
+
+    def _boxes(self, body: Body, x_m: float, ys: Floats, way: int) -> Floats:
+        """The body's boxes in the picture, standing at each of these y and facing along ``way``."""
+        where, still = np.stack([np.full_like(ys, x_m), ys], axis=-1), np.zeros_like(ys)
+        points, radii = body.points(where, still + way * math.pi / 2, still)
+        return boxes_in_picture(self.camera, points, radii, full_boxes(self.camera, points, radii))
+
     def on_line(self, body: Body, x_m: float, way: int) -> float:
         """y at which this body's anchor lies on the line when it faces along ``way`` (1: +y, -1: -y) at ``x_m``."""
         ys = np.linspace(self.line_y_m - 8.0, self.line_y_m + 8.0, 161)
-        where = np.stack([np.full_like(ys, x_m), ys], axis=-1)
-        still = np.zeros_like(ys)
-        points, radii = body.points(where, still + way * math.pi / 2, still)
-        full = full_boxes(self.camera, points, radii)
-        x0, _, x1, y1 = boxes_in_picture(self.camera, points, radii, full).T
+        x0, _, x1, y1 = self._boxes(body, x_m, ys, way).T
         (ax, ay), (bx, by) = ((x * self.camera.width, y * self.camera.height) for x, y in self.line.points)
         side = (bx - ax) * (y1 - ay) - (by - ay) * ((x0 + x1) / 2 - ax)
         turns = np.flatnonzero(np.diff(np.sign(side)))
@@ -133,6 +145,24 @@ def _walk(script: _Script, t_s: float, *, x_m: float | None = None, way: int = 0
     return script.add(body, Motion(knots))
 
 
+def _eased(knots: tuple[Knot, ...]) -> tuple[Knot, ...]:
+    """The same way, slowing down only in the last 0.6 s before each stop and walking off as quickly after it."""
+
+    def on_way(a: Knot, b: Knot, t_s: float) -> Knot:
+        share = (t_s - a.t_s) / (b.t_s - a.t_s)
+        return Knot(t_s, a.x_m + share * (b.x_m - a.x_m), a.y_m + share * (b.y_m - a.y_m))
+
+    found = [knots[0]]
+    for index, (a, b) in enumerate(itertools.pairwise(knots)):
+        moves, long = (a.x_m, a.y_m) != (b.x_m, b.y_m), b.t_s - a.t_s > 2 * _EASE_S
+        if moves and long and index > 0:
+            found.append(on_way(a, b, a.t_s + _EASE_S))
+        if moves and long and index + 2 < len(knots):
+            found.append(on_way(a, b, b.t_s - _EASE_S))
+        found.append(b)
+    return tuple(found)
+
+
 def _walk_and_stop(
     script: _Script, t_s: float, beyond_m: float, stays_s: float, goes_on: bool, sway_m: float = 0.0
 ) -> Actor:
@@ -149,7 +179,7 @@ def _walk_and_stop(
         Knot(leaves + abs(end - stop) / speed, x_m + script.between(-0.2, 0.2), end),
     )
     sways = (Sway(t_s, leaves, sway_m, script.between(0.5, 1.3), (0.25, 1.0)),) if sway_m else ()
-    return script.add(body, Motion(knots, sways))
+    return script.add(body, Motion(_eased(knots), sways))
 
 
 def _drive(script: _Script, body: Vehicle, lane: int, hold_s: float = 0.0, back: bool = False) -> list[Actor]:
@@ -259,20 +289,25 @@ def _occlusion(script: _Script) -> None:
 
 
 def _leave_return(script: _Script) -> None:
+    """People cross, walk out of the picture, and come back over the line."""
     for _ in range(3):
-        body, x_m, speed = script.person(), script.strip(), script.between(1.25, 1.7)
-        way = -1 if script.view == "along" else script.either()
-        t_s, y_m = script.instant(0.1, 0.4), script.on_line(body, x_m, way)
-        first, last = script.walk_span[::way]
-        gone = t_s + abs(last - y_m) / speed
-        back = gone + script.between(1.0, 3.0)
+        body, x_m, speed = script.person(), script.strip(), script.between(1.6, 2.1)
+        way = script.either() if script.view == "across" else -1  # elsewhere the other way is far, not out
+        y_m, first = script.on_line(body, x_m, way), script.walk_span[::way][0]
+        out, away_s = script.exit_y(body, x_m, way) + way * 0.5, script.between(0.8, 2.0)
+        latest_s = script.duration_s - 2.0 - away_s - 2 * abs(out - y_m) / speed
+        if latest_s < 1.6:
+            raise _Unfair("no time to come back")
+        t_s = script.between(1.6, latest_s)
+        gone = t_s + abs(out - y_m) / speed
+        back = gone + away_s
         knots = (
             Knot(t_s - abs(y_m - first) / speed, x_m, first),
-            Knot(gone, x_m, last),
-            Knot(back, x_m, last),
-            Knot(back + abs(last - first) / speed, x_m, first),
+            Knot(gone, x_m, out),
+            Knot(back, x_m, out),
+            Knot(back + abs(out - first) / speed, x_m, first),
         )
-        script.add(body, Motion(knots))
+        script.add(body, Motion(_eased(knots)))
     _traffic(script, 2)
 
 
@@ -321,7 +356,7 @@ def _wait_in_plaza(script: _Script, side: int, count: int, longest_s: float) -> 
             Knot(comes + stays + abs(last - y_m) / speed, x_m, last),
         )
         sway = Sway(comes, comes + stays, script.between(0.02, 0.06), script.between(0.3, 0.7), (1.0, 0.3))
-        script.add(body, Motion(knots, (sway,)))
+        script.add(body, Motion(_eased(knots), (sway,)))
 
 
 def _dwell(script: _Script) -> None:

@@ -76,6 +76,8 @@ def write_video(
     ``<name>.truth.json`` beside the file if None; it is ``truth_of`` as JSON. progress: called with (frames written,
     frames in all) after each. Raises OutputError when a file cannot be written.
     """
+    if not path.parent.is_dir():
+        raise OutputError(f"cannot write {path}: {path.parent} is no folder")
     times = frame_times(scene, fps)
     with VideoWriter(path, scene.width, scene.height, fps or scene.fps) as writer:
         for done, t_s in enumerate(times, 1):
