@@ -26,7 +26,7 @@ def main() -> None:
                 "exit_code": result.exit_code,
                 "wall_s": time.perf_counter() - began,
                 "cpu_s": usage.ru_utime + usage.ru_stime,
-                "startup_cpu_s": before.ru_utime + before.ru_stime,
+                "imports_cpu_s": before.ru_utime + before.ru_stime,
                 "rss_mb": usage.ru_maxrss / 1024,
             }
         )
