@@ -157,6 +157,8 @@ class Tracker:
         if len(columns) < 2:
             return keep, nested
         iou = np.triu(box_iou(boxes, boxes), 1)
+        if not (iou >= min(NESTED_IOU, DUPLICATE_IOU)).any():
+            return keep, nested
         iou[self._kind[columns][:, None] != self._kind[columns][None, :]] = 0.0
         twins = (iou >= DUPLICATE_IOU) & (columns[:, None] != columns[None, :])
         for first, second in zip(*np.nonzero(twins), strict=True):
@@ -237,8 +239,9 @@ class Tracker:
         prediction is uncertain by (standard deviations).
         """
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        error = centres[None, :, :] - self.motion.position[:, None, :2]
-        distance = np.sqrt((error**2).sum(axis=2))
+        x = centres[None, :, 0] - self.motion.position[:, None, 0]
+        y = centres[None, :, 1] - self.motion.position[:, None, 1]
+        distance = np.sqrt(x * x + y * y)
         variance = self.motion.position_var[:, :2].mean(axis=1) + (0.1 * box_sizes(self.rows["box"])) ** 2
         return distance, distance / np.sqrt(variance)[:, None]
 

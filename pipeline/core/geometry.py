@@ -44,11 +44,13 @@ def box_iou(first: NDArray[Any], second: NDArray[Any]) -> Floats:
     height = np.minimum(first[:, None, 3], second[None, :, 3]) - np.maximum(first[:, None, 1], second[None, :, 1])
     np.maximum(width, 0.0, out=width)
     np.maximum(height, 0.0, out=height)
-    shared = width * height
+    width *= height  # now the shared area; in place, since these are the largest arrays of a frame
     area_first = (first[:, 2] - first[:, 0]) * (first[:, 3] - first[:, 1])
     area_second = (second[:, 2] - second[:, 0]) * (second[:, 3] - second[:, 1])
-    union = area_first[:, None] + area_second[None, :] - shared
-    iou: Floats = shared / np.maximum(union, 1e-9)
+    union = area_first[:, None] + area_second[None, :]
+    union -= width
+    np.maximum(union, 1e-9, out=union)
+    iou: Floats = np.divide(width, union)
     return iou
 
 
