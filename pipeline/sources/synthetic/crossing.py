@@ -24,6 +24,7 @@ MARGIN_OF_HEIGHT = 0.08
 """An anchor has changed sides once it is this far beyond the line, in heights of its box."""
 MARGIN_PX = 2.5
 """... and at least this far in pixels."""
+_NEAR_OF_HEIGHT = 0.3
 _SHORTEST_STAY_S = 0.5
 _LONGEST_GAP_S = 1.0
 
@@ -111,6 +112,16 @@ def crossings_of(scene: Scene, line: LineRule, actor: Actor, margin: float = 1.0
                 )
         known = side
     return found
+
+
+def begins_or_ends_near(scene: Scene, line: LineRule, actor: Actor) -> bool:
+    """Whether a counted actor is about the line at the scene's very start or end, so that its side cannot be told."""
+    if actor.class_name not in expand(line.classes):
+        return False
+    a, b = (np.array(point) * (scene.width, scene.height) for point in line.points)
+    anchors, heights = anchors_of(scene, actor, line.anchor, np.array([0.0, scene.duration_s]))
+    beside = (_between(a, b, anchors) > -0.05) & (_between(a, b, anchors) < 1.05)
+    return bool((beside & (np.abs(_side(a, b, anchors)) < np.maximum(_NEAR_OF_HEIGHT * heights, 8.0))).any())
 
 
 def inside(polygon: Floats, points: Floats) -> NDArray[np.bool_]:
