@@ -29,7 +29,7 @@ from pipeline.errors import ConfigError
 ClassesOf = Callable[[str], Sequence[str] | None]
 """The classes of a model by its name or folder; None when it cannot be loaded."""
 
-SCHEMES = ("rtsp", "rtsps", "rtspt", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp")
+SCHEMES = ("rtsp", "rtsps", "rtspt", "http", "https", "rtmp", "rtmps", "srt", "udp", "tcp", "rtp", "synthetic")
 
 _DEFAULTS = tuple(name for name in CameraConfig.model_fields if name in Config.model_fields)
 _PROCESS = tuple(name for name in Config.model_fields if name not in (*_DEFAULTS, "cameras"))

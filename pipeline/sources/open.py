@@ -9,6 +9,7 @@ from pipeline.sources.address import locate
 from pipeline.sources.base import Clock, PictureSize, Stream, StreamSettings
 from pipeline.sources.files import FileStream
 from pipeline.sources.live import LiveStream
+from pipeline.sources.synthetic.source import SyntheticStream, is_synthetic
 
 __all__ = ["Stream", "open_stream"]
 
@@ -26,6 +27,8 @@ def open_stream(
     Nothing is opened before the first ``next``. Setting ``stop`` ends the iteration soon; frames not yet handed out
     are dropped with cause ``shutdown``. Raises nothing itself.
     """
+    if is_synthetic(settings.source):
+        return SyntheticStream(settings, picture_size, ledger, stop)
     address = locate(settings.source)
     if address.kind == "folder" or (address.kind == "file" and settings.mode != "realtime"):
         return FileStream(settings, address, picture_size, ledger, stop)
