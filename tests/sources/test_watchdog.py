@@ -61,7 +61,7 @@ class Camera:
     def describe(self) -> str:
         return "a stand-in"
 
-    def frames(self) -> Iterator[DecodedFrame]:
+    def frames(self, _picture_size: object = None) -> Iterator[DecodedFrame]:
         for i in range(self._frames):
             time.sleep(0.01)
             yield DecodedFrame(i * 10_000, _IMAGE)
