@@ -18,7 +18,7 @@ from pipeline.sources.synthetic import Scene
 
 CAMERA_ID = "street"
 DEFAULT_OUT = Path("out/demo")
-DEFAULT_SEED = 1
+DEFAULT_SEED = 11
 DEFAULT_MODEL = "passerby-nano"
 
 

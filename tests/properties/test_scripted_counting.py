@@ -20,6 +20,8 @@ from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.rules import CameraRules
 from pipeline.sources.synthetic import SITUATIONS, Scene, detections_from, street
 
+pytestmark = pytest.mark.slow
+
 SCENES = 50
 DURATION_S = 14.0
 RATES: tuple[float | None, ...] = (25.0, 10.0, 5.0, None)  # None: irregular

@@ -101,7 +101,8 @@ class Pose:
         return np.asarray(points @ turn + (self.where[0], self.where[1], 0.0))
 
 
-def facing_camera(camera: Perspective, pose: Pose) -> bool:
-    """Whether its front is seen."""
+def facing_camera(camera: Perspective, pose: Pose, *, straight: float = 0.0) -> bool:
+    """Whether its front is seen; ``straight``: the cosine it must come towards the camera with, at least."""
     towards = np.array([camera.x_m, camera.y_m]) - pose.where
-    return float(towards @ np.array([math.cos(pose.heading_rad), math.sin(pose.heading_rad)])) > 0
+    ahead = np.array([math.cos(pose.heading_rad), math.sin(pose.heading_rad)])
+    return float(towards @ ahead) > straight * float(np.hypot(*towards))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.sources.synthetic.scene import Actor, Scene
 
 _FINE = 41
+_AWAY = 9
 MARGIN_OF_HEIGHT = 0.08
 """An anchor has changed sides once it is this far beyond the line, in heights of its box."""
 MARGIN_PX = 2.5
@@ -91,9 +92,11 @@ def crossings_of(scene: Scene, line: LineRule, actor: Actor, margin: float = 1.0
     sides = _side(a, b, anchors)
     clear = np.maximum(MARGIN_PX, MARGIN_OF_HEIGHT * heights) * margin
     settled = np.where(sides > clear, 1, np.where(sides < -clear, -1, 0))
+    told = np.where(np.isnan(sides), _AWAY, settled)
+    certain = np.flatnonzero(told)
     found: list[Crossing] = []
     known = 0
-    for index in np.flatnonzero((settled != 0) | np.isnan(sides)):
+    for index in certain[np.diff(told[certain], prepend=0) != 0]:
         if np.isnan(sides[index]):
             known = 0
             continue

@@ -66,7 +66,7 @@ class Painter:
         return self._sensor(picture, t_s)
 
     def _seen(self, t_s: float) -> list[_Seen]:
-        """Who is in the picture, the farthest first; a rider after what is ridden."""
+        """Who is in the picture, the farthest first; a rider after what is ridden, unless that comes straight at us."""
         at = np.array([t_s])
         found = []
         for actor in self._scene.actors:
@@ -81,7 +81,8 @@ class Painter:
             if np.isnan(full[0]) or not (full[:2] < self._camera.size()).all() or not (full[2:] > 0).all():
                 continue
             depth = float(self._camera.project(np.array([*where[0], 0.0]))[1])
-            found.append(((-depth, isinstance(body, Person), actor.track), _Seen(actor, pose, joints, full)))
+            layer = 1 if isinstance(body, Person) else 2 * facing_camera(self._camera, pose, straight=0.7)
+            found.append(((-depth, layer, actor.track), _Seen(actor, pose, joints, full)))
         return [one for _, one in sorted(found, key=lambda pair: pair[0])]
 
     def _sprite(self, one: _Seen) -> Sprite:

@@ -186,8 +186,13 @@ def _walk_and_stop(
     return script.add(body, Motion(_eased(knots), sways))
 
 
-def _drive(script: _Script, body: Vehicle, lane: int, hold_s: float = 0.0, back: bool = False) -> list[Actor]:
-    """A vehicle drives over the line (stopping on it for ``hold_s``; or ``back``: stops before it and reverses)."""
+def _drive(
+    script: _Script, body: Vehicle, lane: int, hold_s: float = 0.0, before_m: float = 0.0, back: bool = False
+) -> list[Actor]:
+    """A vehicle drives over the line.
+
+    hold_s: it stops for so long, on the line or ``before_m`` short of it. back: it stops before it and reverses.
+    """
     two_wheels = body.class_name in {"bicycle", "motorcycle"}
     x_m = lane * (3.8 if body.kind == "bicycle" else LANE_M) + script.between(-0.15, 0.15)
     if body.kind == "bicycle":
@@ -200,7 +205,7 @@ def _drive(script: _Script, body: Vehicle, lane: int, hold_s: float = 0.0, back:
         y_m -= lane * script.between(2.0, 4.0)
         last = first
     elif hold_s:
-        y_m += 3.0 * script.just_off()
+        y_m += 3.0 * script.just_off() if before_m == 0.0 else -lane * before_m
     knots = [Knot(t_s - abs(y_m - first) / speed, x_m, first)]
     if hold_s or back:
         brake_m = min(8.0, abs(y_m - first) / 2)
@@ -385,7 +390,8 @@ def _street(script: _Script) -> None:
     _plaza(script, side)
     _wait_in_plaza(script, side, 2, 9.0)
     lane = script.either()
-    _drive(script, _some_vehicle(script, ("sedan", "suv", "bus")), lane, hold_s=script.between(2.5, 4.5))
+    waits = _some_vehicle(script, ("sedan", "suv", "bus"))
+    _drive(script, waits, lane, hold_s=script.between(2.5, 4.5), before_m=script.between(0.6, 1.2))
     _traffic(script, max(4, round(script.duration_s / 3.5)))
     _drive(script, VEHICLES["bicycle"], script.either())
     _walk_and_stop(script, script.instant(0.2, 0.7), -script.between(1.2, 2.5), script.between(0.5, 2.0), False)
@@ -489,29 +495,28 @@ def _view(rng: np.random.Generator, view: str, size: tuple[int, int]) -> tuple[P
     return camera, float(rng.uniform(9.5, 11.0))
 
 
-def _unfair(scene: Scene) -> dict[int, str]:
-    """Tracks whose crossings truth cannot fairly ask for, and why.
+def _unfair(scene: Scene, *, first_only: bool) -> dict[int, str]:
+    """Tracks whose crossings truth cannot fairly ask for, and why; ``first_only``: stop at the first.
 
-    A counted crossing is not ambiguous (half or twice the margin changes nothing), not within 1.5 s of either end,
-    the actor is wholly in the picture on the line, and within 1.5 s of it never hidden for more than 0.6 s at a time.
+    A counted crossing is not ambiguous (half or twice the margin changes nothing), not within 1.5 s of either end, the
+    actor is wholly in the picture on the line, and within 1.5 s of it never hidden for more than 0.6 s at a time.
     """
     why: dict[int, str] = {}
     counted: list[Crossing] = []
     for line, actor in itertools.product(scene.lines, scene.actors):
         found = crossings_of(scene, line, actor)
         told = [one.direction for one in found]
-        if any([one.direction for one in crossings_of(scene, line, actor, margin)] != told for margin in (0.6, 2.0)):
-            why[actor.track] = "an ambiguous crossing"
-        if begins_or_ends_near(scene, line, actor):
+        if any(not 1.5 <= one.t_s <= scene.duration_s - 1.5 for one in found):
+            why[actor.track] = "a crossing too near to the start or the end"
+        elif begins_or_ends_near(scene, line, actor):
             why[actor.track] = "on the line as the scene begins or ends"
-        for one in found:
-            if not 1.5 <= one.t_s <= scene.duration_s - 1.5:
-                why[actor.track] = "a crossing too near to the start or the end"
-            else:
-                counted.append(one)
-    if not why or scene.situation == "street":
-        why |= _hidden(scene, counted)
-    return why
+        elif any([one.direction for one in crossings_of(scene, line, actor, k)] != told for k in (0.6, 2.0)):
+            why[actor.track] = "an ambiguous crossing"
+        else:
+            counted += found
+        if why and first_only:
+            return why
+    return why | _hidden(scene, counted)
 
 
 _AROUND_S = (0.0, *np.linspace(-1.5, 1.5, 21).tolist())
@@ -537,7 +542,7 @@ def _hidden(scene: Scene, counted: list[Crossing]) -> dict[int, str]:
 def _made_fair(scene: Scene) -> Scene:
     """The scene, if it is fair; a busy street loses its unfair actors, any other script is _Unfair as a whole."""
     for _ in range(4):
-        why = _unfair(scene)
+        why = _unfair(scene, first_only=scene.situation != "street")
         if not why:
             return scene
         if scene.situation != "street":

@@ -180,9 +180,27 @@ def _two_wheels(
         stroke([(-0.34, 0, 0.92), (-0.12, 0, 0.9)], 0.07, (30, 30, 30))
         stroke([head, (bar_x, 0, bar_z)], 0.03, (60, 60, 62))
     stroke([(bar_x, -half_bar, bar_z), (bar_x + 0.06, 0, bar_z), (bar_x, half_bar, bar_z)], 0.045, (50, 50, 52))
+    if engine:
+
+        def plate(x: float, corners: Sequence[tuple[float, float]], colour: Colour) -> None:
+            points = np.array([(x, y, z) for y, z in corners])
+            canvas.polygon(camera.project(pose.world(points))[0], light.lit(colour, 1.0))
+
+        if facing_camera(camera, pose):
+            for y in (-0.1, 0.1):
+                stroke([(front, y, r), (front - 0.15, y, 0.8)], 0.06, (150, 150, 154))
+            stroke([(front + 0.12, -0.06, 2.1 * r), (front + 0.12, 0.06, 2.1 * r)], 0.07, paints["body"])
+            plate(front - 0.1, [(-0.2, 0.62), (0.2, 0.62), (0.26, 0.88), (0.13, 1.1), (-0.13, 1.1), (-0.26, 0.88)],
+                  paints["body"])  # fmt: skip
+            plate(front - 0.1, [(-0.11, 0.96), (0.11, 0.96), (0.09, 1.12), (-0.09, 1.12)], paints["screen"])
+        else:
+            plate(-0.9, [(-0.16, 0.6), (0.16, 0.6), (0.13, 0.86), (-0.13, 0.86)], paints["body"])
+            plate(-0.92, [(-0.09, 0.44), (0.09, 0.44), (0.09, 0.56), (-0.09, 0.56)], paints["plate"])
+        for y in (-half_bar + 0.06, half_bar - 0.06):
+            stroke([(bar_x, y * 0.8, bar_z - 0.08), (bar_x, y, bar_z - 0.05)], 0.09, (40, 40, 42))
     for lamp, where in ((True, (front - 0.05, 0.0, 0.85)), (False, (-0.93 if engine else rear - 0.2, 0.0, 0.72))):
         if lamp == facing_camera(camera, pose):
             pixel, _ = camera.project(pose.world(np.array([where])))
             colour = (255, 250, 225) if lamp else (190, 20, 20)
             x, y = pixel[0].tolist()
-            canvas.disc(x, y, (0.09 if engine else 0.05) * scale, light.glowing(colour))
+            canvas.disc(x, y, (0.11 if engine else 0.05) * scale, light.glowing(colour))
