@@ -5,12 +5,16 @@
 - A consumer of a group gets every record at least once: what was polled but not committed is delivered again to
   whoever takes the partition over.
 - ``send`` of a full bus waits (back-pressure); ``try_send`` says False instead. Nothing is ever dropped by the bus.
+- A record over the topic's limit is refused before it is sent, with RecordTooLarge; the topic goes on.
+- What cannot be decoded is delivered as ``Malformed``, in its place in the order; the topic goes on.
+- Partitions come and go: the listener hears of them inside ``poll``, on the caller's thread, and no record of a
+  partition is delivered before ``assigned`` has returned or after ``revoked`` or ``lost`` was called.
 - ``close`` of a producer lets consumers drain what was sent; then ``poll`` says the topic is ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -27,6 +31,45 @@ class Record(Generic[T]):
     offset: int
     key: str
     value: T
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record as bytes, before it has a place in the log. A ``value`` of None deletes the key (compacted topics)."""
+
+    key: str
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """The value of a record that could not be decoded: what came, and why it cannot be read."""
+
+    message: Message
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topic(Generic[T]):
+    """A topic by its full name, and how its values become messages. ``decode`` raises RecordMalformed."""
+
+    name: str
+    encode: Callable[[str, T], Message]
+    decode: Callable[[Message], T]
+
+
+class PartitionListener(Protocol):
+    """Hears which partitions of the windows (or cameras) are ours."""
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        """These came to us: restore what belongs to them; their first record comes after this returns."""
+
+    def revoked(self, partitions: Sequence[int]) -> None:
+        """These go to another worker when this returns: finish and commit, or drop, what is in flight of them."""
+
+    def lost(self, partitions: Sequence[int]) -> None:
+        """These went to another worker already: drop what is in flight; nothing of them can be committed."""
 
 
 class Producer(Protocol[T_contra]):

@@ -39,6 +39,10 @@ def encode_window(window: FrameWindow, encoding: Encoding = "jpeg", quality: int
             for frame, data in zip(window.frames, pictures, strict=True)
         ],
     }
+    if window.revision >= 0:
+        header["revision"] = window.revision
+    if window.writer:
+        header["writer"] = window.writer
     if window.status is not None:
         header["status"] = [window.status.state, window.status.reason, window.status.at_us]
     told = json.dumps(header, separators=(",", ":")).encode()
@@ -58,6 +62,7 @@ def decode_window(record: bytes) -> FrameWindow:
             tuple(_frames(record, _PREFIX.size + length, header)),
             header["size"][0], header["size"][1], header["sample_fps"], header["time_source"],
             StreamStatus(*status) if status else None,
+            header.get("revision", -1), header.get("writer", ""),
         )  # fmt: skip
     except (struct.error, KeyError, IndexError, TypeError, ValueError) as error:
         raise RecordMalformed(f"not a frame window: {type(error).__name__}: {error}") from error

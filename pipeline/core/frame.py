@@ -51,6 +51,10 @@ class FrameWindow:
     sequence: number of the window within its epoch, from 0, without gaps unless ingest dropped one.
     width, height: size in pixels of the original (decoded) frames; boxes are in this space.
     sample_fps: the rate asked of the sampler, in frames a second.
+    revision: of the camera's document it was made under (its offset in the cameras topic); -1 where there is none.
+    writer: the worker that made it, "" in one process; of two that claim one epoch, the first in the log has it.
+
+    With neither frames nor status it marks the beginning of an epoch: what is older and comes later is void.
     """
 
     camera_id: str
@@ -62,6 +66,8 @@ class FrameWindow:
     sample_fps: float
     time_source: TimeSource
     status: StreamStatus | None = None
+    revision: int = -1
+    writer: str = ""
 
     @property
     def opened_at_us(self) -> int:
