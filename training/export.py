@@ -53,7 +53,7 @@ class ExportedDetector(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         pixels = image.permute(0, 3, 1, 2).float()
-        stem = functional.silu(functional.conv2d(pixels, self.weight, self.bias, 2, 2))
+        stem = self.detector.backbone.stem.bend(functional.conv2d(pixels, self.weight, self.bias, 2, 2))
         maps = self.detector.levels(self.detector.backbone.features(stem))
         boxes, scores = [], []
         for one, stride in zip(maps, Backbone.strides, strict=True):

@@ -60,6 +60,20 @@ def detection_losses(rows: Tensor, cells: Cells, wanted: Targets) -> Losses:
     return Losses(entropy.sum() / whole, BOX_WEIGHT * box_loss / whole)
 
 
+def distillation_losses(rows: Tensor, cells: Cells, taught: Tensor) -> Losses:
+    """How far a network is from its teacher, cell by cell, each divided by the sum of the teacher's scores.
+
+    rows, taught: B x A x (5 + C) of the two networks on the same pictures. The teacher also speaks of the classes
+    that a set does not label (Hinton, Vinyals, Dean 2015, arXiv 1503.02531).
+    """
+    wanted, log_scores = log_scores_of(taught).exp(), log_scores_of(rows)
+    log_others = torch.log1p(-log_scores.exp().clamp(max=1 - 1e-6))
+    entropy = -(wanted * log_scores + (1 - wanted) * log_others)
+    whole, weight = wanted.sum().clamp(min=1.0), wanted.amax(-1)
+    apart = 1 - giou(boxes_of(rows, cells), boxes_of(taught, cells))
+    return Losses(entropy.sum() / whole, BOX_WEIGHT * (apart * weight).sum() / whole)
+
+
 def _only(counted: Tensor, columns: Tensor) -> Tensor:
     """Of a vehicle of unknown class only the guessed class is asked for: the other vehicle classes may be right too."""
     counted = counted.clone()

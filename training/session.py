@@ -72,8 +72,31 @@ def prepare(data: Path, root: Path | None) -> Prepared:
     return Prepared(spec, samples, split_by_scene(samples, spec))
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The weights to start from.
+
+    init: YOLOX-nano as ONNX. checkpoint: of this program; ``share`` of it and the rest of init, if both are given.
+    """
+
+    init: Path | None = None
+    checkpoint: Path | None = None
+    share: float = 1.0
+
+    def network(self) -> Detector:
+        """A network with these weights; untrained where none are named."""
+        if self.checkpoint is None:
+            return load_pretrained(self.init, CLASSES) if self.init is not None else Detector(len(CLASSES))
+        network = load_weights(self.checkpoint)
+        if self.share < 1:
+            if self.init is None:
+                raise UsageError("--share below 1 mixes with other weights", mend="name them with --init")
+            network = interpolated(load_pretrained(self.init, CLASSES), network, self.share)
+        return network
+
+
 def train_detector(
-    data: Path, root: Path | None, init: Path | None, out: Path, recipe: Recipe, *, resume: bool = False
+    data: Path, root: Path | None, start: Start, out: Path, recipe: Recipe, *, resume: bool = False
 ) -> float:
     """Train, or go on. Returns the best validation score."""
     if not resume and (out / CHECKPOINT).exists():
@@ -83,8 +106,11 @@ def train_detector(
         training = Training.resume(out, recipe.epochs)
         recipe = training.recipe
     else:
-        network = load_pretrained(init, CLASSES) if init is not None else Detector(len(CLASSES))
-        training = Training(network, recipe, out)
+        training = Training(start.network(), recipe, out)
+    if recipe.taught:
+        if start.init is None and start.checkpoint is None:
+            raise UsageError("--taught needs the weights of the teacher", mend="name them with --start or --init")
+        training.teacher = start.network()
     pictures = AugmentedPictures(
         prepared.train, prepared.spec, recipe.shapes, count=recipe.pictures, batch=recipe.batch, seed=recipe.seed
     )
@@ -106,11 +132,7 @@ def release_checkpoint(
     checkpoint: Path, to: Path, data: Path, root: Path | None, init: Path | None, share: float, version: str
 ) -> Model:
     """Export a checkpoint, mixed with the start weights, with thresholds chosen on validation."""
-    network = load_weights(checkpoint)
-    if share < 1:
-        if init is None:
-            raise UsageError("--share below 1 mixes with the start weights", mend="name them with --init")
-        network = interpolated(load_pretrained(init, CLASSES), network, share)
+    network = Start(init, checkpoint, share).network()
     prepared = prepare(data, root)
     pictures = [picture_of(each, prepared.spec, "16:9") for each in prepared.validation]
     with tempfile.TemporaryDirectory() as folder:

@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from pipeline.errors import ModelError
 from training.augment import AugmentedPictures, collate
-from training.losses import Losses, detection_losses
-from training.models.detector import Detector
+from training.losses import Losses, Targets, detection_losses, distillation_losses
+from training.models.backbone import Activation
+from training.models.detector import Cells, Detector
 
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
@@ -29,7 +30,8 @@ class Recipe:
     """How to train; a checkpoint holds it. Steps are relative to the size (RMS) of each tensor's weights.
 
     pictures: an epoch. shapes: (width, height) and their odds. average: of the EMA. patience: epochs without a better
-    validation after which it stops (0: never).
+    validation after which it stops (0: never). activation: at the end; ``ramp``: steps on the way to it from SiLU.
+    taught: share of the loss that is the distance to the teacher, if there is one.
     """
 
     epochs: int = 8
@@ -43,6 +45,9 @@ class Recipe:
     patience: int = 3
     seed: int = 0
     workers: int = 1
+    activation: Activation = "silu"
+    ramp: int = 500
+    taught: float = 0.0
     shapes: dict[tuple[int, int], float] = field(
         default_factory=lambda: {(416, 256): 0.5, (416, 416): 0.27, (544, 320): 0.23}
     )
@@ -91,6 +96,8 @@ class Training:
 
     def __init__(self, network: Detector, recipe: Recipe, folder: Path) -> None:
         torch.manual_seed(recipe.seed)
+        network.activation = recipe.activation
+        self.teacher: Detector | None = None
         self.network = network.to(memory_format=torch.channels_last)
         self.averaged: Detector = copy.deepcopy(self.network)
         self.recipe, self.folder = recipe, folder
@@ -107,8 +114,9 @@ class Training:
             bar = tqdm(batches, desc=f"epoch {self.epoch + 1}/{recipe.epochs}", unit="batch")
             for images, wanted in bar:
                 inputs = images.float().contiguous(memory_format=torch.channels_last)
+                self.network.bend(self._bent())
                 rows, cells = self.network(inputs)
-                losses = detection_losses(rows, cells, wanted)
+                losses = self._losses(inputs, rows, cells, wanted)
                 self.network.zero_grad()
                 (losses.scores + losses.boxes).backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
@@ -116,12 +124,26 @@ class Training:
                 self.step += 1
                 self._average()
                 bar.set_postfix(_shown(losses))
+            self.averaged.bend(self._bent())
             self.history.append(validate(self.averaged))
             if self.history[-1] == max(self.history):
                 self.save(BEST)
             self.epoch += 1
             self.save(CHECKPOINT)
         return load_weights(self.folder / BEST)
+
+    def _losses(self, inputs: Tensor, rows: Tensor, cells: Cells, wanted: Targets) -> Losses:
+        own = detection_losses(rows, cells, wanted)
+        if self.teacher is None:
+            return own
+        with torch.no_grad():
+            taught, _ = self.teacher(inputs)
+        told, share = distillation_losses(rows, cells, taught), self.recipe.taught
+        return Losses(*((1 - share) * one + share * other for one, other in zip(own, told, strict=True)))
+
+    def _bent(self) -> float:
+        """How much of ReLU the activations have at this step."""
+        return min(1.0, self.step / max(1, self.recipe.ramp)) if self.recipe.activation == "relu" else 0.0
 
     def _step_size(self, batches: int) -> float:
         """Warm-up, then half a cosine down to a fiftieth."""
@@ -144,6 +166,7 @@ class Training:
         state = {
             "recipe": asdict(self.recipe),
             "classes": self.network.classes,
+            "activation": self.network.activation,
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state(),
@@ -184,7 +207,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def load_weights(path: Path) -> Detector:
     """The averaged weights of a checkpoint, in a network ready to use."""
     state = read_checkpoint(path)
-    network = Detector(state["classes"])
+    network = Detector(state["classes"], state.get("activation", "silu"))
     network.load_state_dict(state["averaged"])
     return network.eval()
 

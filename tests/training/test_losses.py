@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from training.assignment import assign  # noqa: E402
 from training.datasets import ANY_VEHICLE, CLASSES, VEHICLES  # noqa: E402
-from training.losses import Targets, detection_losses  # noqa: E402
+from training.losses import Targets, detection_losses, distillation_losses  # noqa: E402
 from training.models.detector import boxes_of, cells_of, log_scores_of  # noqa: E402
 from training.overlap import giou, iou  # noqa: E402
 
@@ -95,3 +95,18 @@ def test_overlaps() -> None:
     assert float(iou(a, a + 5)) == pytest.approx(25 / 175)
     assert float(giou(a, a + 5)) == pytest.approx(25 / 175 - (225 - 175) / 225)
     assert float(giou(a, a + 30)) < 0
+
+
+def test_a_network_like_its_teacher_has_the_least_loss_and_the_teacher_speaks_of_every_class() -> None:
+    cells, taught = cells_of(SIZES), _rows(requires_grad=False)
+    same = _rows()
+    least = distillation_losses(same, cells, taught)
+    assert least.boxes.item() == pytest.approx(0, abs=1e-4)
+    sum(least).backward()
+    assert same.grad[..., 4:].abs().max() < 1e-5  # cross-entropy is least where both say the same
+    other = (taught + 0.5).requires_grad_()
+    more = distillation_losses(other, cells, taught)
+    assert more.scores > least.scores
+    assert more.boxes > 0.01
+    sum(more).backward()
+    assert torch.all(other.grad[0, :, 5:].abs().amax(0) > 0)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -20,7 +22,9 @@ from pipeline.inference.store import load_model  # noqa: E402
 from training.cli import app  # noqa: E402
 from training.datasets import CLASSES  # noqa: E402
 from training.evaluate import Picture, ap50  # noqa: E402
-from training.session import train_detector  # noqa: E402
+from training.export import export_onnx  # noqa: E402
+from training.models.backbone import ConvUnit  # noqa: E402
+from training.session import Start, train_detector  # noqa: E402
 from training.trainer import Recipe, Training, load_weights, read_checkpoint  # noqa: E402
 
 TINY = Recipe(epochs=1, pictures=8, batch=4, workers=0, warmup=1, shapes={(96, 64): 0.5, (64, 64): 0.5})
@@ -34,9 +38,9 @@ def _invoke(*args: object) -> str:
 
 def test_train_resume_evaluate_export_run(data_file: Path, tmp_path: Path) -> None:
     run, model = tmp_path / "run", tmp_path / "models" / "tiny"
-    train_detector(data_file, None, None, run, TINY)
+    train_detector(data_file, None, Start(), run, TINY)
     assert read_checkpoint(run / "last.pt")["epoch"] == 1
-    train_detector(data_file, None, None, run, Recipe(epochs=2), resume=True)
+    train_detector(data_file, None, Start(), run, Recipe(epochs=2), resume=True)
     state = read_checkpoint(run / "last.pt")
     assert state["epoch"] == 2
     assert state["step"] == 4
@@ -54,11 +58,27 @@ def test_train_resume_evaluate_export_run(data_file: Path, tmp_path: Path) -> No
     assert found[0].classes == CLASSES
 
 
+def test_silu_weights_become_a_relu_network_taught_by_them(data_file: Path, tmp_path: Path) -> None:
+    train_detector(data_file, None, Start(), tmp_path / "first", TINY)
+    first = Start(checkpoint=tmp_path / "first" / "best.pt")
+    quick = replace(TINY, pictures=16, activation="relu", ramp=2, taught=0.5)
+    with pytest.raises(UsageError, match="--start"):
+        train_detector(data_file, None, Start(), tmp_path / "none", quick)
+    train_detector(data_file, None, first, tmp_path / "quick", quick)
+    network = load_weights(tmp_path / "quick" / "best.pt")
+    assert network.activation == "relu"
+    operators = [node.op_type for node in onnx.load_from_string(export_onnx(network)).graph.node]
+    units = sum(isinstance(module, ConvUnit) for module in network.modules())
+    assert operators.count("Relu") == units
+    # Sigmoid is left only where scores are made: twice a level.
+    assert operators.count("Sigmoid") == 6
+
+
 def test_a_run_is_not_overwritten(data_file: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "last.pt").write_bytes(b"")
     with pytest.raises(UsageError, match="--resume"):
-        train_detector(data_file, None, None, tmp_path / "run", TINY)
+        train_detector(data_file, None, Start(), tmp_path / "run", TINY)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.models.backbone import Backbone, ConvSiLU, DepthwiseConv, space_to_depth
+from training.models.backbone import Activation, Backbone, Bend, ConvUnit, DepthwiseConv, space_to_depth
 
 MAX_LOG_SIZE = 8.0
 """Boxes are at most e^8 cells wide: an untrained network must not overflow."""
@@ -33,7 +33,7 @@ class Head(nn.Module):
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
-        self.stem = ConvSiLU(inputs, 64)
+        self.stem = ConvUnit(inputs, 64)
         self.class_branch = nn.Sequential(DepthwiseConv(64, 64), DepthwiseConv(64, 64))
         self.class_logits = nn.Conv2d(64, classes, 1)
         self.box_branch = nn.Sequential(DepthwiseConv(64, 64), DepthwiseConv(64, 64))
@@ -54,11 +54,19 @@ class Detector(nn.Module):
     cells. A row is x offset, y offset, log width, log height (in cells), object logit, class logits.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, activation: Activation = "silu") -> None:
         super().__init__()
         self.classes = classes
+        self.activation = activation
         self.backbone = Backbone()
         self.heads = nn.ModuleList(Head(channels, classes) for channels in Backbone.channels)
+        self.bend(1.0 if activation == "relu" else 0.0)
+
+    def bend(self, share: float) -> None:
+        """Set how much of ReLU the activations have, 0..1."""
+        for module in self.modules():
+            if isinstance(module, Bend):
+                module.share = share
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Cells]:
         maps = self.levels(self.backbone(space_to_depth(pictures)))
