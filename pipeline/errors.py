@@ -9,6 +9,13 @@
     │   ├── SourceDenied         password asked for or wrong                       (retriable, slowly)
     │   └── SourceUnreadable     no video in it, broken; a retry is useless
     ├── BusError                 the log between the stages failed
+    │   ├── BusUnavailable       no broker answers, or it is busy; a retry may help        (retriable)
+    │   ├── BusDenied            the broker refuses the user, the certificate or the right
+    │   ├── BusMisconfigured     broker, topic and client do not fit: somebody has to change something
+    │   │   └── TopicMissing     the topic is not there: `passerby topics apply`
+    │   ├── OffsetGone           what was asked for is deleted, or not written yet
+    │   ├── Fenced               another worker took over from us: drop everything, come back as a new member
+    │   ├── TransactionAborted   nothing of the transaction counts: restore and go on      (retriable)
     │   ├── RecordTooLarge       a record over the topic's limit
     │   └── RecordMalformed      bytes that are not what the topic carries
     └── OutputError              results cannot be written                         exit 4
@@ -79,6 +86,41 @@ class SourceUnreadable(SourceError):
 
 class BusError(PasserbyError):
     """The log between the stages failed."""
+
+
+class BusUnavailable(BusError):
+    """No broker answers, or the one that does is busy or moving house: a later attempt may succeed."""
+
+    retriable = True
+
+
+class BusDenied(BusError):
+    """The broker refuses the user, the password, the certificate, or the right to do this."""
+
+
+class BusMisconfigured(BusError):
+    """Broker, topic and client do not fit together; trying again gives the same."""
+
+
+class TopicMissing(BusMisconfigured):
+    """The topic is not there."""
+
+
+class OffsetGone(BusError):
+    """The offset asked for is deleted by retention, or beyond the end of the log."""
+
+
+class Fenced(BusError):
+    """Another worker took over from us (we were away too long): nothing of ours counts any more.
+
+    The way on is to drop what is in flight, close consumer and transactions, and come back as a new member.
+    """
+
+
+class TransactionAborted(BusError):
+    """Nothing of the transaction counts; what it held can be done again from the committed offsets."""
+
+    retriable = True
 
 
 class RecordTooLarge(BusError):

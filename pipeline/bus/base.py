@@ -24,13 +24,15 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Record(Generic[T]):
-    """A value in the log, and where it lies."""
+    """A value in the log, and where it lies; ``timestamp_ms`` is when it was sent (-1: the bus does not say)."""
 
     topic: str
     partition: int
     offset: int
     key: str
     value: T
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp_ms: int = -1
 
 
 @dataclass(frozen=True, slots=True)
