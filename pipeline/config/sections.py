@@ -246,6 +246,11 @@ class KafkaConfig(Section):
     )
     password_file: str | None = Field(None, description="A file that holds the SASL password.")
     ca_file: str | None = Field(None, description="Certificate authority that signed the brokers' certificates (PEM).")
+    topics: str | None = Field(
+        None,
+        description="A file that declares the topics otherwise than `pipeline/bus/topics.yaml`, for `passerby topics "
+        "apply`; only what differs need stand in it.",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> KafkaConfig:

@@ -19,9 +19,10 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, get_type_hints
+from typing import Any, BinaryIO
 
 from pipeline.core import events as _events
+from pipeline.core.event_json import encode_json, ordered
 from pipeline.core.events import COUNT_WINDOW, Event
 from pipeline.core.ledger import LedgerLine
 from pipeline.errors import OutputError
@@ -35,32 +36,9 @@ RESULTS = (EVENTS, COUNTS, LEDGER, "report.html", "annotated")
 _SORT_BYTES = 64 * 2**20
 
 
-def _declared_order() -> dict[str, int]:
-    """The keys of the event types in the order they are declared, so that lines read as the contract does."""
-    ranks: dict[str, int] = {}
-    for kind in vars(_events).values():
-        if isinstance(kind, type) and hasattr(kind, "__total__"):
-            for key in get_type_hints(kind):
-                ranks.setdefault(key, len(ranks))
-    return ranks
-
-
-_RANK = _declared_order()
-
-
-def _ordered(value: Any) -> Any:
-    """``value`` with the keys of every mapping in a fixed order: as declared, others by name."""
-    if isinstance(value, Mapping):
-        return {key: _ordered(value[key]) for key in sorted(value, key=lambda key: (_RANK.get(key, len(_RANK)), key))}
-    if isinstance(value, list | tuple):
-        return [_ordered(item) for item in value]
-    return value
-
-
 def encode_line(event: Event) -> bytes:
     """One structured CloudEvent as a line of UTF-8 JSON with its newline; equal events give equal bytes."""
-    told = {**event.attributes(), "data": _ordered(event.data)}
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    return encode_json({**event.attributes(), "data": ordered(event.data)}) + b"\n"
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
