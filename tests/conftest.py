@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,17 @@ def _missing(what: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what} is missing, and CI=true says it must be here")
     pytest.skip(f"{what} is not here")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A command that sets up its logs on a captured stream must not leave them to the next test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = [h for h in root.handlers if type(h).__module__.startswith("_pytest")]
+    root.handlers += [h for h in handlers if h not in root.handlers]
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.config.document import Node, Place, dotted
-from pipeline.config.problems import Problem, did_you_mean, nearest
+from pipeline.config.problems import Problem, did_you_mean, edit_distance, nearest
 from pipeline.config.secrets import names_secret
 
 Path = tuple[str | int, ...]
@@ -61,11 +61,14 @@ def _unknown_key(
     key: str, place: Place, model: type[BaseModel], path: Path, file: str, elsewhere: Mapping[str, str]
 ) -> Problem:
     known = [name for name in model.model_fields if not name.startswith("_")]
-    mend = f"it belongs {elsewhere[key]}" if key in elsewhere else did_you_mean(key, known)
-    if key not in elsewhere and nearest(key, known) is None:
-        near = nearest(key, elsewhere)
-        if near is not None:
-            mend = f"did you mean {near!r}? It belongs {elsewhere[near]}"
+    here, there = nearest(key, known), nearest(key, elsewhere)
+    mend = did_you_mean(key, known)
+    if key in elsewhere:
+        # A slip of one letter may make a key of another place: mode for model.
+        close = here is not None and edit_distance(key, here) <= 1
+        mend = f"{mend} {key!r} belongs {elsewhere[key]}" if close else f"it belongs {elsewhere[key]}"
+    elif here is None and there is not None:
+        mend = f"did you mean {there!r}? It belongs {elsewhere[there]}"
     return Problem(file, *place, dotted(path), f"unknown key {key!r}", mend, "unknown-key")
 
 

@@ -21,8 +21,8 @@ from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from pipeline.analytics.association import least_cost_pairs
 from pipeline.core.classes import expand, group_of
 from pipeline.core.rules import Anchor, Point
 
@@ -285,7 +285,7 @@ def match_times(truth_s: Sequence[float], counted_s: Sequence[float], tolerance_
         distance = np.abs(truth[mine, None] - counted[None, theirs])
         # One pair more outweighs any gain in distance.
         forbidden = (tolerance_s + 1.0) * (min(distance.shape) + 1)
-        rows, columns = linear_sum_assignment(np.where(distance <= tolerance_s, distance, forbidden))
+        rows, columns = least_cost_pairs(np.where(distance <= tolerance_s, distance, forbidden))
         kept = distance[rows, columns] <= tolerance_s
         pairs += zip(mine[rows[kept]].tolist(), theirs[columns[kept]].tolist(), strict=True)
     return pairs
@@ -316,7 +316,7 @@ def directed(undirected: Undirected, counted: Sequence[Crossing], tolerance_s: f
         if len(times):
             apart = np.abs(np.asarray(undirected.times_s)[:, None] - times[None, :]).min(axis=1)
             cost[:, column] = np.minimum(apart, tolerance_s)
-    rows, columns = linear_sum_assignment(cost)
+    rows, columns = least_cost_pairs(cost)
     return [
         Crossing(undirected.times_s[row], slots[column], undirected.class_name)
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
@@ -332,7 +332,7 @@ def score_zone(camera_id: str, zone: ZoneTruth, counted: Sequence[Dwell]) -> lis
     true = list(zone.dwells)
     found = [dwell for dwell in counted if dwell.class_name in classes]
     shared = np.array([[_shared(a, b) for b in found] for a in true]).reshape(len(true), len(found))
-    rows, columns = linear_sum_assignment(-shared)
+    rows, columns = least_cost_pairs(-shared)
     pairs = {row: col for row, col in zip(rows.tolist(), columns.tolist(), strict=True) if shared[row, col] > 0}
     scores = [
         DwellScore(
