@@ -1,54 +1,45 @@
-"""Inference: windows in, counts and events out.
-
-    1. poll windows, as many as may be in flight
-    2. hand each frame to the batcher; the network runs on its threads
-    3. in the order of the log: wait for the detections of a window, observe frame by frame, publish, commit
-
-Steps 2 and 3 overlap: the network works on later windows while the analytics of earlier ones run here.
-"""
+"""The stages over the bus of one process: what ``passerby run`` works with. ``passerby infer`` is ``infer_worker``."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from pipeline.analytics.camera import CameraAnalytics, Observation
+from pipeline.analytics.camera import CameraAnalytics
 from pipeline.bus.base import Consumer, Record
-from pipeline.core.detections import Detections
-from pipeline.core.events import Origin
-from pipeline.core.frame import Frame, FrameWindow, Picture
+from pipeline.core.frame import FrameWindow
 from pipeline.core.ledger import FrameLedger
+from pipeline.services.stages import (
+    UNMEASURED,
+    CameraPlan,
+    FrameDetector,
+    InferStages,
+    ObservationFailed,
+    ResultSink,
+    StageMeter,
+)
+
+__all__ = ["FrameDetector", "InferWorker", "ResultSink"]
 
 _POLL_S = 0.2
 
 
-class FrameDetector(Protocol):
-    """Something that finds objects in one picture, later."""
-
-    def submit(self, picture: Picture, width: int, height: int) -> Future[Detections]:
-        """Detections of ``picture`` in pixels of the original ``width`` x ``height`` frame."""
-
-
-class ResultSink(Protocol):
-    """Where results go."""
-
-    def observed(self, window: FrameWindow, frame: Frame | None, observation: Observation) -> None:
-        """One frame (None for a change of status, or the end) was observed."""
-
-
 @dataclass(slots=True)
-class _Job:
-    record: Record[FrameWindow]
-    detections: Sequence[Future[Detections]]
+class _Fixed:
+    """The plan of a camera whose configuration does not change."""
+
+    detector: FrameDetector
+    make: Callable[[], CameraAnalytics]
+
+    def analytics(self, snapshot: bytes | None) -> CameraAnalytics:
+        assert snapshot is None
+        return self.make()
 
 
 class InferWorker:
-    """Runs one consumer's windows through detector and analytics, in order a camera.
+    """The stages over a bus of this process, until its topic ends: results go to ``sink`` as they come.
 
-    max_in_flight: windows handed to the detector and not yet observed; bounds memory and the age of results.
+    max_in_flight: windows handed to the detector and not yet observed.
     """
 
     def __init__(
@@ -60,66 +51,56 @@ class InferWorker:
         ledger: FrameLedger,
         *,
         max_in_flight: int = 4,
+        meter: StageMeter = UNMEASURED,
     ) -> None:
+        self.observed = sink.observed
         self._consumer = consumer
-        self._detector_of = detector_of
-        self._analytics_of = analytics_of
-        self._sink = sink
         self._ledger = ledger
-        self._max_in_flight = max_in_flight
-        self._cameras: dict[str, CameraAnalytics] = {}
-        self._epochs: dict[str, int] = {}
-        self._jobs: deque[_Job] = deque()
+        plans: dict[str, _Fixed] = {}
+
+        def plan_of(_record: Record[FrameWindow], window: FrameWindow) -> CameraPlan:
+            plan = plans.get(window.camera_id)
+            if plan is None:
+                camera_id = window.camera_id
+                plan = plans[camera_id] = _Fixed(detector_of(camera_id), lambda: analytics_of(camera_id))
+            return plan
+
+        self._stages = InferStages(consumer, plan_of, self, max_in_flight=max_in_flight, meter=meter)
 
     def run(self) -> None:
         """Work until the topic has ended and everything in it is observed."""
-        while self._jobs or not self._consumer.ended:
-            room = self._max_in_flight - len(self._jobs)
-            if room > 0:
-                for record in self._consumer.poll(0.0 if self._jobs else _POLL_S, room):
-                    self._begin(record)
-            if self._jobs:
-                self._finish(self._jobs.popleft())
-        for camera_id, analytics in self._cameras.items():
-            self._sink.observed(_nothing(camera_id, self._epochs[camera_id]), None, analytics.close())
+        stages = self._stages
+        while stages.in_flight or not self._consumer.ended:
+            stages.take(_POLL_S)
+            try:
+                stages.finish_next()
+            except ObservationFailed as failed:
+                raise failed.cause from None
+        for camera_id, camera in stages.cameras.items():
+            if camera.analytics is not None:
+                self.observed(_nothing(camera_id, camera.epoch), None, camera.analytics.close())
 
     def abandon(self) -> None:
         """Give up what is in flight, after a failure: each frame is told as dropped."""
-        while self._jobs:
-            window = self._jobs.popleft().record.value
-            if window.frames:
-                self._ledger.dropped(window.camera_id, len(window.frames), "failed")
+        for record in self._stages.forget():
+            if record.value.frames:
+                self._ledger.dropped(record.value.camera_id, len(record.value.frames), "failed")
 
-    def _begin(self, record: Record[FrameWindow]) -> None:
-        window = record.value
-        if window.epoch < self._epochs.get(window.camera_id, 0):
-            # Sent by a reader that was already replaced: the newer stream tells the same span of time.
-            if window.frames:
-                self._ledger.dropped(window.camera_id, len(window.frames), "superseded_epoch")
-            self._consumer.commit([record])
-            return
-        self._epochs[window.camera_id] = window.epoch
-        submit = self._detector_of(window.camera_id).submit
-        self._jobs.append(_Job(record, [submit(frame.picture, window.width, window.height) for frame in window.frames]))
-
-    def _finish(self, job: _Job) -> None:
-        window = job.record.value
-        try:
-            detections = [future.result() for future in job.detections]
-        except BaseException:
-            self._jobs.appendleft(job)  # so that ``abandon`` accounts for it
-            raise
-        analytics = self._cameras.get(window.camera_id)
-        if analytics is None:
-            analytics = self._cameras[window.camera_id] = self._analytics_of(window.camera_id)
-        origin = Origin(topic=job.record.topic, partition=job.record.partition, offset=job.record.offset)
-        for frame, seen in zip(window.frames, detections, strict=True):
-            self._sink.observed(window, frame, analytics.observe(window, frame, seen, origin))
-        if window.status is not None:
-            self._sink.observed(window, None, analytics.status(window, origin))
+    def done(self, record: Record[FrameWindow], window: FrameWindow) -> None:
+        """Account for it and commit it."""
         if window.frames:
             self._ledger.analysed(window.camera_id, len(window.frames))
-        self._consumer.commit([job.record])
+        self._consumer.commit([record])
+
+    def void(self, record: Record[FrameWindow], window: FrameWindow) -> None:
+        """Sent by a reader that was already replaced: the newer stream tells the same span of time."""
+        if window.frames:
+            self._ledger.dropped(window.camera_id, len(window.frames), "superseded_epoch")
+        self._consumer.commit([record])
+
+    def refused(self, _record: Record[FrameWindow], _window: FrameWindow | None, error: Exception) -> None:
+        """In one process nothing comes that cannot be analysed: it is a failure of the run."""
+        raise error
 
 
 def _nothing(camera_id: str, epoch: int) -> FrameWindow:
