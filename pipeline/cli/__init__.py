@@ -10,7 +10,7 @@ import typer
 from pipeline import __version__
 from pipeline.errors import PasserbyError
 
-_COMMANDS = ("run", "init", "check", "probe", "models", "detect", "evaluate", "demo")
+_COMMANDS = ("run", "init", "check", "probe", "models", "detect", "evaluate", "demo", "contracts")
 
 app = typer.Typer(
     name="passerby",

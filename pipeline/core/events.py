@@ -7,10 +7,12 @@ Boxes and points are 0..1 of the picture; times in the JSON are RFC 3339 UTC wit
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
+
+from typing_extensions import TypedDict  # pydantic, which makes the schemas, needs this one before Python 3.12
 
 COUNT_WINDOW = "io.passerby.count.window.v1"
 LINE_CROSSED = "io.passerby.line.crossed.v1"
@@ -31,143 +33,242 @@ EVENT_TYPES = (
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class BBox(TypedDict):
-    """0..1 of the picture."""
+@dataclass(frozen=True, slots=True)
+class Says:
+    """What the published schema tells of a value beside its type: words, and keywords of JSON Schema.
 
-    x_min: float
-    y_min: float
-    x_max: float
-    y_max: float
+    ``Annotated[float, Says("...", minimum=0)]`` is a plain float to the code.
+    """
+
+    description: str
+    keywords: Mapping[str, Any]
+
+    def __init__(self, description: str = "", **keywords: Any) -> None:
+        object.__setattr__(self, "description", description)
+        object.__setattr__(self, "keywords", keywords)
+
+    def __hash__(self) -> int:
+        return hash((self.description, repr(self.keywords)))
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Callable[[Any], dict[str, Any]]) -> Any:
+        """Called by pydantic (which this module does not know) where the schemas are made."""
+        schema = handler(core_schema)
+        said = {"description": self.description} if self.description else {}
+        return {**schema, **said, **self.keywords}
+
+
+CameraId = Annotated[
+    str, Says("The camera, as it is named in the configuration.", pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
+]
+Epoch = Annotated[int, Says("Rises with each (re)start of the camera's stream.", minimum=0)]
+Time = Annotated[
+    str,
+    Says(
+        format="date-time",
+        pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$",
+        examples=["2026-01-01T08:00:00.000000Z"],
+    ),
+]
+"""RFC 3339, UTC, six decimals."""
+Share = Annotated[float, Says(minimum=0, maximum=1)]
+Count = Annotated[int, Says(minimum=0)]
+Seconds = Annotated[float, Says(minimum=0)]
+RuleName = Annotated[str, Says(minLength=1, maxLength=64)]
+FrameIndex = Annotated[int, Says(minimum=0)]
+TimeSource = Annotated[
+    Literal["pts", "wall", "ntp"],
+    Says("The clock of the times: start + stream time (files), the ingest worker's clock, the camera's NTP."),
+]
+
+
+class BBox(TypedDict):
+    """A box, 0..1 of the picture, x to the right, y down."""
+
+    x_min: Share
+    y_min: Share
+    x_max: Share
+    y_max: Share
 
 
 class FrameSize(TypedDict):
-    width: int
-    height: int
+    """Size in pixels of the camera's original pictures."""
+
+    width: Annotated[int, Says(minimum=0)]
+    height: Annotated[int, Says(minimum=0)]
 
 
 class Provenance(TypedDict):
     """What made the event: the model, the configuration, the frames (indices within the epoch)."""
 
-    model: str
-    model_version: str
-    model_sha256: str
-    config_sha256: str
-    frames: list[int]
+    model: Annotated[str, Says("The model's name.")]
+    model_version: Annotated[str, Says("The model's version.")]
+    model_sha256: Annotated[str, Says("Of the model's ONNX file.", pattern="^[0-9a-f]{64}$")]
+    config_sha256: Annotated[str, Says("Of the camera's configuration, secrets aside.", pattern="^[0-9a-f]{64}$")]
+    frames: Annotated[
+        list[FrameIndex],
+        Says("The frames that show it: numbers of the frames of the epoch, from 0, rising."),
+    ]
 
 
 class Origin(TypedDict):
-    """The window the event was seen in, in the windows topic."""
+    """The window the event was seen in: its place in the windows topic."""
 
     topic: str
-    partition: int
-    offset: int
+    partition: Annotated[int, Says(minimum=0)]
+    offset: Annotated[int, Says(minimum=0)]
 
 
 class _Observed(TypedDict):
     """Common to every event about one object."""
 
-    camera_id: str
-    epoch: int
-    class_id: str
-    group: Literal["person", "vehicle"] | None
-    track_id: str
+    camera_id: CameraId
+    epoch: Epoch
+    class_id: Annotated[str, Says("The object's class.", examples=["person", "car", "bicycle"])]
+    group: Annotated[Literal["person", "vehicle"] | None, Says("What it is counted as; null for other classes.")]
+    track_id: Annotated[str, Says("The object as it was followed: camera/epoch/number, never used twice.")]
     bbox: BBox
     frame: FrameSize
-    time_source: Literal["pts", "wall", "ntp"]
+    time_source: TimeSource
     provenance: Provenance
     origin: Origin
 
 
 class LineCrossed(_Observed):
-    """``direction``: the side the object went to, walking from A to B."""
+    """An object crossed a line; the event's time is when it did."""
 
-    line: str
-    direction: Literal["left", "right"]
+    line: RuleName
+    direction: Annotated[Literal["left", "right"], Says("The side the object went to, walking from A to B.")]
 
 
 class ZoneEntered(_Observed):
-    zone: str
+    """An object came into a zone."""
+
+    zone: RuleName
 
 
 class ZoneExited(_Observed):
-    """``dwell_s``: seconds between entering and leaving."""
+    """An object left a zone (or was last seen in it)."""
 
-    zone: str
-    entered_at: str
-    dwell_s: float
+    zone: RuleName
+    entered_at: Time
+    dwell_s: Annotated[Seconds, Says("Seconds between entering and leaving.")]
 
 
 class ZoneDwelled(_Observed):
-    """The object has been inside for ``dwell_s`` seconds or more."""
+    """The object has been inside for as long as the zone's rule asks."""
 
-    zone: str
-    entered_at: str
-    dwell_s: float
+    zone: RuleName
+    entered_at: Time
+    dwell_s: Annotated[Seconds, Says("Seconds it has been inside.")]
 
 
 class VehicleStopped(_Observed):
-    zone: str
-    stopped_at: str
-    stopped_s: float
+    """A vehicle in a zone has stood still for as long as the zone's rule asks."""
+
+    zone: RuleName
+    stopped_at: Time
+    stopped_s: Annotated[Seconds, Says("Seconds it has stood still.")]
 
 
 class DirectionWrong(_Observed):
     """Moved against the direction asked of a zone (``zone``), or crossed a line to its wrong side (``line``)."""
 
-    zone: str | None
-    line: str | None
+    zone: Annotated[str | None, Says("The zone, or null.")]
+    line: Annotated[str | None, Says("The line, or null.")]
 
 
 class ZoneCrowded(TypedDict):
-    camera_id: str
-    epoch: int
-    zone: str
+    """A zone became crowded (``start``), or is no longer (``end``)."""
+
+    camera_id: CameraId
+    epoch: Epoch
+    zone: RuleName
     phase: Literal["start", "end"]
-    occupancy: int
+    occupancy: Annotated[Count, Says("How many are inside.")]
     frame: FrameSize
-    time_source: Literal["pts", "wall", "ntp"]
+    time_source: TimeSource
     provenance: Provenance
     origin: Origin
 
 
 class Occupancy(TypedDict):
-    occupancy_mean: float
-    occupancy_max: int
+    """How many were there over the observed part of a span."""
+
+    occupancy_mean: Annotated[float, Says("Weighted by observed time.", minimum=0)]
+    occupancy_max: Count
 
 
 class Crossings(TypedDict):
-    left: int
-    right: int
+    """How many went to the line's left and right side, walking from A to B."""
+
+    left: Count
+    right: Count
 
 
 class CountWindow(TypedDict):
-    """Counts over ``[starts_at, ends_at)``; ``coverage`` is the fraction of the span that was really observed.
+    """Counts over ``[starts_at, ends_at)``; zero people and a blind camera differ by ``coverage``."""
 
-    lines: line -> group or class outside the groups -> crossings in this span.
-    totals: the same since ``totals_since``.
-    """
-
-    camera_id: str
-    epoch: int
-    starts_at: str
-    ends_at: str
-    coverage: float
-    groups: dict[str, Occupancy]
-    classes: dict[str, Occupancy]
-    zones: dict[str, dict[str, Occupancy]]
-    lines: dict[str, dict[str, Crossings]]
-    totals: dict[str, dict[str, Crossings]]
-    totals_since: str
-    time_source: Literal["pts", "wall", "ntp"]
-    provenance: Provenance
+    camera_id: CameraId
+    epoch: Epoch
+    starts_at: Time
+    ends_at: Time
+    coverage: Annotated[Share, Says("The fraction of the span that was really observed.")]
+    groups: Annotated[dict[str, Occupancy], Says("By group: person, vehicle.")]
+    classes: Annotated[dict[str, Occupancy], Says("By class.")]
+    zones: Annotated[dict[str, dict[str, Occupancy]], Says("Zone -> group, or class outside the groups.")]
+    lines: Annotated[
+        dict[str, dict[str, Crossings]],
+        Says("Line -> group, or class outside the groups -> crossings in this span."),
+    ]
+    totals: Annotated[dict[str, dict[str, Crossings]], Says("As lines, since totals_since.")]
+    totals_since: Time
+    time_source: TimeSource
+    provenance: Annotated[Provenance, Says("Its frames are the first and the last of the span.")]
     origin: Origin
 
 
 class CameraStatus(TypedDict):
-    camera_id: str
-    epoch: int
+    """A camera came up, went down, ended (a file), or was tampered with."""
+
+    camera_id: CameraId
+    epoch: Epoch
     state: Literal["up", "down", "ended", "tampered"]
-    reason: str
+    reason: Annotated[str, Says("One line for people, without secrets.")]
+
+
+class SceneEvent(TypedDict):
+    """Something that takes a while (a fight, a fall, a covered camera), as the CNN-LSTM saw it."""
+
+    camera_id: CameraId
+    epoch: Epoch
+    kind: Annotated[str, Says("What it is.", examples=["fight", "fall", "covered"])]
+    phase: Annotated[Literal["start", "update", "end"], Says("One start, any number of updates, one end.")]
+    started_at: Time
+    ended_at: Annotated[Time | None, Says("null while it goes on.")]
+    score: Annotated[Share, Says("The highest score so far.")]
+    attention: Annotated[
+        list[Share],
+        Says("How much the network looked at each frame of provenance.frames, in the same order; they sum to 1."),
+    ]
+    frame: FrameSize
+    time_source: TimeSource
+    provenance: Provenance
+    origin: Origin
+
+
+DATA_TYPES: Mapping[str, type] = {
+    COUNT_WINDOW: CountWindow,
+    LINE_CROSSED: LineCrossed,
+    ZONE_ENTERED: ZoneEntered,
+    ZONE_EXITED: ZoneExited,
+    ZONE_DWELLED: ZoneDwelled,
+    ZONE_CROWDED: ZoneCrowded,
+    VEHICLE_STOPPED: VehicleStopped,
+    DIRECTION_WRONG: DirectionWrong,
+    SCENE_EVENT: SceneEvent,
+    CAMERA_STATUS: CameraStatus,
+}
+"""CloudEvents type -> the type of its data."""
 
 
 def rfc3339(at_us: int) -> str:
