@@ -19,14 +19,14 @@ def assign(cost: Floats, gate: float) -> tuple[Rows, Rows]:
     assignment, which gives the same pairs and is much quicker in a
     picture where most objects stand alone.
     """
-    allowed = cost < gate
-    choices, contenders = allowed.sum(axis=1), allowed.sum(axis=0)
-    rows, columns = np.nonzero(allowed)
+    rows, columns = np.nonzero(cost < gate)
+    choices, contenders = np.bincount(rows, minlength=len(cost)), np.bincount(columns, minlength=cost.shape[1])
     alone = (choices[rows] == 1) & (contenders[columns] == 1)
     sure_rows, sure_columns = rows[alone], columns[alone]
-    rest_rows, rest_columns = np.unique(rows[~alone]), np.unique(columns[~alone])
-    if len(rest_rows):
-        rest = np.minimum(cost[np.ix_(rest_rows, rest_columns)], gate)
+    if len(sure_rows) < len(rows):
+        choices[sure_rows], contenders[sure_columns] = 0, 0
+        rest_rows, rest_columns = np.flatnonzero(choices), np.flatnonzero(contenders)
+        rest = np.minimum(cost[rest_rows[:, None], rest_columns], gate)
         picked_rows, picked_columns = least_cost_pairs(rest)
         worth = rest[picked_rows, picked_columns] < gate
         sure_rows = np.concatenate([sure_rows, rest_rows[picked_rows[worth]]])

@@ -87,8 +87,11 @@ class Motion:
 
     def boxes(self) -> Floats:
         """N x 4 xyxy."""
+        out = np.empty_like(self.position)
         half = self.position[:, 2:] / 2
-        return np.hstack([self.position[:, :2] - half, self.position[:, :2] + half])
+        np.subtract(self.position[:, :2], half, out=out[:, :2])
+        np.add(self.position[:, :2], half, out=out[:, 2:])
+        return out
 
     def arrays(self) -> dict[str, Floats]:
         """Every array by its name."""

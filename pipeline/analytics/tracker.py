@@ -217,7 +217,7 @@ class Tracker:
         def stage(cost: Floats, gate: float, rows: NDArray[np.bool_], chosen: NDArray[np.bool_]) -> None:
             r, c = np.nonzero(rows & free_rows)[0], np.nonzero(chosen & free)[0]
             if len(r) and len(c):
-                at_r, at_c = assign(cost[np.ix_(r, c)], gate)
+                at_r, at_c = assign(cost[r[:, None], c], gate)
                 pairs.append((r[at_r], c[at_c]))
                 free_rows[r[at_r]] = False
                 free[c[at_c]] = False
@@ -324,9 +324,10 @@ class Tracker:
             self.motion = self.motion.select(kept)
 
     def _view(self, chosen: NDArray[np.bool_]) -> Tracks:
-        rows = {name: array[chosen] for name, array in self.rows.items()}
+        which = np.flatnonzero(chosen)
+        rows = {name: array.take(which, axis=0) for name, array in self.rows.items() if name in _SHOWN}
         # argmax takes the first of equals: the class that comes first in the alphabet.
-        names = [self.classes[i] for i in rows["votes"].argmax(axis=1)] if len(rows["number"]) else []
+        names = [self.classes[i] for i in rows["votes"].argmax(axis=1)] if len(which) else []
         return Tracks(
             numbers=rows["number"].tolist(),
             class_names=names,
@@ -336,12 +337,28 @@ class Tracker:
             scores=rows["score"],
             boxes=rows["box"],
             previous=rows["previous"],
-            predicted=self.motion.boxes()[chosen],
+            predicted=self.motion.boxes()[which],
             seen_us=rows["seen_us"],
             seen_index=rows["seen_index"],
             previous_us=rows["previous_us"],
             previous_index=rows["previous_index"],
         )
+
+
+_SHOWN = frozenset(
+    (
+        "number",
+        "votes",
+        "confirmed",
+        "seen_us",
+        "score",
+        "box",
+        "previous",
+        "seen_index",
+        "previous_us",
+        "previous_index",
+    )
+)
 
 
 def _empty_rows(classes: int, n: int = 0) -> dict[str, NDArray[Any]]:
