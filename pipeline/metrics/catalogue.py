@@ -18,8 +18,19 @@ CLUSTER: tuple[Role, ...] = ("ingest", "infer")
 EVERY: tuple[Role, ...] = ("ingest", "infer", "run")
 
 STAGES = ("decode", "encode", "send", "wire", "unpack", "batch_wait", "inference", "analytics", "commit")
+STAGES_OF: dict[Role, tuple[str, ...]] = {
+    "ingest": ("decode", "encode", "send"),
+    "infer": ("wire", "unpack", "batch_wait", "inference", "analytics", "commit"),
+    "run": ("decode", "batch_wait", "inference", "analytics"),
+}
 OUTCOMES = ("committed", "aborted", "fenced")
 RECONNECT_REASONS = ("unavailable", "denied", "unreadable", "stalled", "ended")
+DEAD_REASONS = ("malformed", "invalid", "too_large", "other")
+READ_TOPICS: dict[Role, tuple[str, ...]] = {
+    "ingest": ("cameras", "state"),
+    "infer": ("windows", "cameras", "state"),
+    "run": (),
+}
 REBALANCES = ("assigned", "revoked", "lost")
 
 LABELS = {
@@ -36,7 +47,7 @@ LABELS = {
     "sha256": "of the model's weights",
     "provider": "execution provider that runs the network: cpu, cuda, ...",
     "outcome": "one of: " + ", ".join(OUTCOMES),
-    "reason": "of a reconnect: " + ", ".join(RECONNECT_REASONS) + "; of a dead letter: its class of reason",
+    "reason": "of a reconnect: " + ", ".join(RECONNECT_REASONS) + "; of a dead letter: " + ", ".join(DEAD_REASONS),
     "topic": "topic without its prefix: windows, cameras, state, ...",
     "partition": "number of a partition that the worker holds",
     "kind": "of a change of partitions: " + ", ".join(REBALANCES),
@@ -52,7 +63,11 @@ _BATCH = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. ``measured``: where and when, in words. ``buckets``: upper bounds, of a histogram."""
+    """One metric.
+
+    measured: where and when, in words. scraped: the roles in which it is read from elsewhere when Prometheus asks
+    (in the others it is told to a recorder). buckets: upper bounds, of a histogram.
+    """
 
     name: str
     kind: Kind
@@ -60,34 +75,36 @@ class Metric:
     measured: str
     labels: tuple[str, ...] = ()
     roles: tuple[Role, ...] = EVERY
+    scraped: tuple[Role, ...] = ()
     buckets: tuple[float, ...] = ()
 
 
 _LEDGER = (
     Metric(
         "passerby_frames_captured_total", "counter", "Frames that left the decoder.",
-        "frame ledger, read at the scrape", ("camera",), INGEST,
+        "frame ledger, read at the scrape", ("camera",), INGEST, INGEST,
     ),
     Metric(
         "passerby_frames_sampled_out_total", "counter", "Frames that were not to be analysed: sample_fps is lower.",
-        "frame ledger, read at the scrape", ("camera",), INGEST,
+        "frame ledger, read at the scrape", ("camera",), INGEST, INGEST,
     ),
     Metric(
         "passerby_frames_sent_total", "counter", "Frames in windows that the log has acknowledged.",
-        "frame ledger, read at the scrape", ("camera",), ("ingest",),
+        "frame ledger, read at the scrape", ("camera",), ("ingest",), ("ingest",),
     ),
     Metric(
         "passerby_frames_analysed_total", "counter", "Frames whose counts and events are published.",
         "infer: when their transaction is committed; run: frame ledger, read at the scrape", ("camera",), INFER,
+        ("run",),
     ),
     Metric(
         "passerby_frames_dropped_total", "counter", "Frames that were given up, by cause.",
         "ingest, run: frame ledger, read at the scrape; infer: when the transaction that passes them is committed",
-        ("camera", "cause"),
+        ("camera", "cause"), EVERY, INGEST,
     ),
     Metric(
         "passerby_frames_in_flight", "gauge", "Frames captured to be analysed whose fate is not known yet.",
-        "frame ledger, read at the scrape", ("camera",), INGEST,
+        "frame ledger, read at the scrape", ("camera",), INGEST, INGEST,
     ),
     Metric(
         "passerby_windows_void_total", "counter", "Windows of an older epoch that came behind a newer one.",
@@ -109,27 +126,28 @@ _LATENCY = (
         "decode: FFmpeg, a frame (waiting for packets not counted); encode: a window's pictures into bytes; send: "
         "a window handed to the client until acknowledged; wire: sent until polled; unpack: a window's bytes into "
         "pictures; batch_wait: the oldest picture of a batch; inference: a batch in the network; analytics: a "
-        "window; commit: a transaction, from begin to committed (run: a window's results to the files)",
-        ("stage",), EVERY, _FAST_S,
+        "window, with writing its results in run; commit: a transaction, from begin to committed",
+        ("stage",), EVERY, (), _FAST_S,
     ),
     Metric(
         "passerby_capture_to_event_seconds", "histogram",
         "From the capture of a window's last frame until its counts and events are published; live cameras only.",
-        "infer: when their transaction is committed; run: when they are written", ("camera",), INFER, _AGE_S,
+        "infer: when their transaction is committed; run: when they are written", ("camera",), INFER, (), _AGE_S,
     ),
     Metric(
         "passerby_inference_batch_size", "histogram", "Pictures in a batch.",
-        "when the network has answered", ("model",), INFER, _BATCH,
+        "when the network has answered", ("model",), INFER, (), _BATCH,
     ),
     Metric(
         "passerby_lag_seconds", "gauge",
         "How far the camera's results are behind its newest windows, in seconds of live video; 0 when nothing waits.",
         "infer: now - sending of the camera's newest finished window, while its partition holds more; run: now - "
-        "capture of the newest analysed frame, while frames are in flight", ("camera",), INFER,
+        "capture of the newest analysed frame, while frames are in flight; read at the scrape",
+        ("camera",), INFER, INFER,
     ),
     Metric(
         "passerby_lag_records", "gauge", "Windows of a partition that are not finished.",
-        "read at the scrape", ("partition",), ("infer",),
+        "read at the scrape", ("partition",), ("infer",), ("infer",),
     ),
 )  # fmt: skip
 
@@ -140,7 +158,7 @@ _CAMERAS = (
     ),
     Metric(
         "passerby_camera_reconnects_total", "counter", "Attempts to connect again, by why the last connection ended.",
-        "source, read at the scrape", ("camera", "reason"), INGEST,
+        "source, read at the scrape", ("camera", "reason"), INGEST, INGEST,
     ),
     Metric(
         "passerby_camera_last_frame_timestamp_seconds", "gauge", "When the camera's newest sampled frame was captured.",
@@ -148,15 +166,15 @@ _CAMERAS = (
     ),
     Metric(
         "passerby_camera_corrupt_packets_total", "counter", "Packets that could not be decoded and were skipped.",
-        "source, read at the scrape", ("camera",), INGEST,
+        "source, read at the scrape", ("camera",), INGEST, INGEST,
     ),
     Metric(
         "passerby_camera_repaired_timestamps_total", "counter", "Timestamps that were missing or impossible.",
-        "source, read at the scrape", ("camera",), INGEST,
+        "source, read at the scrape", ("camera",), INGEST, INGEST,
     ),
     Metric(
         "passerby_camera_hung_readers", "gauge", "Reader threads that hang inside the decoder and were given up.",
-        "source, read at the scrape", ("camera",), INGEST,
+        "source, read at the scrape", ("camera",), INGEST, INGEST,
     ),
     Metric(
         "passerby_camera_coverage_ratio", "gauge", "Fraction of the newest count window that was really observed.",
@@ -202,7 +220,7 @@ _LOG = (
     ),
     Metric(
         "passerby_restore_duration_seconds", "histogram", "Reading the state of the cameras of new partitions.",
-        "at an assignment", (), ("infer",), _FAST_S,
+        "at an assignment", (), ("infer",), (), _FAST_S,
     ),
     Metric(
         "passerby_broker_reachable", "gauge", "1 while the last attempt to reach a broker worked.",
@@ -210,23 +228,23 @@ _LOG = (
     ),
     Metric(
         "passerby_spool_size_bytes", "gauge", "Bytes of windows on disk that wait for the broker.",
-        "read at the scrape", (), ("ingest",),
+        "read at the scrape", (), ("ingest",), ("ingest",),
     ),
     Metric(
         "passerby_spool_capacity_bytes", "gauge", "Bytes that the spool may hold.",
-        "read at the scrape", (), ("ingest",),
+        "read at the scrape", (), ("ingest",), ("ingest",),
     ),
     Metric(
         "passerby_spool_windows", "gauge", "Windows on disk that wait for the broker.",
-        "read at the scrape", (), ("ingest",),
+        "read at the scrape", (), ("ingest",), ("ingest",),
     ),
     Metric(
         "passerby_spool_oldest_age_seconds", "gauge", "How long the oldest window in the spool waits; 0 when empty.",
-        "read at the scrape", (), ("ingest",),
+        "read at the scrape", (), ("ingest",), ("ingest",),
     ),
     Metric(
         "passerby_spool_dropped_windows_total", "counter", "Windows given up because the spool was full.",
-        "read at the scrape", (), ("ingest",),
+        "read at the scrape", (), ("ingest",), ("ingest",),
     ),
 )  # fmt: skip
 
@@ -241,13 +259,15 @@ _WORKER = (
     ),
     Metric(
         "passerby_worker_ready", "gauge", "1 while /readyz says ready.", "read at the scrape",
+        (), EVERY, EVERY,
     ),
     Metric(
         "passerby_worker_last_turn_timestamp_seconds", "gauge", "When the worker's loop last made a turn.",
-        "read at the scrape",
+        "read at the scrape", (), EVERY, EVERY,
     ),
     Metric(
         "passerby_worker_threads", "gauge", "Python threads that are alive.", "read at the scrape",
+        (), EVERY, EVERY,
     ),
 )  # fmt: skip
 
