@@ -11,7 +11,7 @@ from pipeline.core.frame import Picture
 from pipeline.core.ledger import FrameLedger
 from pipeline.errors import SourceUnavailable, SourceUnreadable
 from pipeline.services.planning import SourceFacts
-from pipeline.services.wiring import stream_settings
+from pipeline.services.streams import stream_settings
 from pipeline.sources.address import locate
 from pipeline.sources.base import SampledFrame, StatusChanged, Stream, StreamSettings, SystemClock
 from pipeline.sources.files import clips_in

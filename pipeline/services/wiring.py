@@ -7,15 +7,16 @@ import threading
 from dataclasses import dataclass, replace
 
 from pipeline.analytics.camera import CameraAnalytics
-from pipeline.bus.images import Encoding
 from pipeline.config import CameraConfig, Config, config_sha256
 from pipeline.core.ledger import FrameLedger
 from pipeline.errors import ModelError
 from pipeline.inference.detector import Detector
 from pipeline.inference.store import Model, load_model
+from pipeline.services import streams
 from pipeline.services.ingest import WindowSettings
+from pipeline.services.streams import stream_settings, window_settings
 from pipeline.sources.base import Clock, Preview, StreamSettings
-from pipeline.sources.open import Stream, open_stream
+from pipeline.sources.open import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,38 +91,6 @@ def classes_of(model: str) -> tuple[str, ...] | None:
         return None
 
 
-def stream_settings(camera: CameraConfig, preview: Preview) -> StreamSettings:
-    """How a camera is read."""
-    source = camera.source
-    return StreamSettings(
-        camera_id=camera.id,
-        source=source.location.reveal(),
-        sample_fps=camera.sample_fps,
-        transport=source.transport,
-        start_us=round(camera.start.timestamp() * 1_000_000) if camera.start else None,
-        masks=camera.masks,
-        mode=source.mode,
-        max_staleness_s=source.max_staleness_s,
-        stall_timeout_s=source.stall_timeout_s,
-        open_timeout_s=source.open_timeout_s,
-        backoff_first_s=source.retry_initial_s,
-        backoff_cap_s=source.retry_max_s,
-        preview=preview,
-    )
-
-
-def window_settings(camera: CameraConfig, default_encoding: Encoding = "raw") -> WindowSettings:
-    """When a camera's windows close and how they travel."""
-    windows = camera.windows
-    return WindowSettings(
-        camera.sample_fps,
-        windows.window_frames,
-        windows.window_s,
-        windows.encoding or default_encoding,
-        windows.quality,
-    )
-
-
 def build_analytics(parts: CameraParts) -> CameraAnalytics:
     """The analytics of one camera, with the thresholds its model was made for."""
     rules = parts.config.rules()
@@ -145,12 +114,7 @@ def build_analytics(parts: CameraParts) -> CameraAnalytics:
 
 def build_stream(parts: CameraParts, ledger: FrameLedger, clock: Clock, stop: threading.Event) -> Stream:
     """The camera's frames, at the size its model wants."""
-
-    def picture_size(width: int, height: int) -> tuple[int, int]:
-        fit = parts.detector.fit(width, height)
-        return fit.width, fit.height
-
-    return open_stream(parts.settings, picture_size, ledger=ledger, clock=clock, stop=stop)
+    return streams.build_stream(parts.settings, parts.detector.manifest, ledger=ledger, clock=clock, stop=stop)
 
 
 def model_card(model: Model) -> str | None:

@@ -15,8 +15,8 @@ the stream owns the frames it was handed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Protocol
 
@@ -72,6 +72,8 @@ class StreamSettings:
     preview: whether frames carry a picture for people: none, the first of an epoch, or all; at most
         ``preview_width`` pixels wide.
     first_epoch: number of the first epoch (a worker that takes a camera over goes on counting).
+    resume_after_us: what is read whole goes on behind the frame of this ``captured_at_us``: times, indices and the
+        choice of the frames that remain are those of an undisturbed reading. Live sources take no notice.
     """
 
     camera_id: str
@@ -90,6 +92,7 @@ class StreamSettings:
     preview: Preview = "none"
     preview_width: int = 1280
     first_epoch: int = 1
+    resume_after_us: int | None = None
 
     def __post_init__(self) -> None:
         if not self.sample_fps > 0:
@@ -138,7 +141,8 @@ class StreamHealth:
 
     corrupt_packets: could not be decoded and were skipped. repaired_timestamps: missing, backwards or impossible
     and replaced. connections: successful ones. abandoned_readers: threads that hung inside the decoder and were
-    given up; hung_readers: those of them that still have not returned.
+    given up; hung_readers: those of them that still have not returned. reconnects: attempts to connect again, by why
+    the connection before ended: unavailable, denied, unreadable, stalled, ended.
     """
 
     corrupt_packets: int = 0
@@ -146,6 +150,7 @@ class StreamHealth:
     connections: int = 0
     abandoned_readers: int = 0
     hung_readers: int = 0
+    reconnects: Mapping[str, int] = field(default_factory=dict)
 
 
 class Stream(Iterator[StreamItem], Protocol):

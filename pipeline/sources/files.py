@@ -158,7 +158,8 @@ class FileStream:
                     yield from self._read_video(video, tally)
             except SourceError as error:
                 failures.append(error)
-                yield self._status("down", str(error))
+                if not self._is_told(self._start_us + self._position_us):
+                    yield self._status("down", str(error))
             if tally.words():
                 lost.append(f"{clip.name}: {tally.words()}")
         if self._stop.is_set():
@@ -178,22 +179,27 @@ class FileStream:
         index = began_us = 0
         clip_began_us = self._elapsed_us
         self._opened += 1
+        begun = False
         for decoded in video.frames(self._picture_size):
             if self._stop.is_set():
                 return
             tick = timeline.tick(decoded.raw_us)
             if tally.frames == 0 or tick.jump_us is not None:
                 index, began_us, sampler = 0, tick.pts_us, Sampler(s.sample_fps)
-                self._elapsed_us = clip_began_us + tick.pts_us
-                self._epoch += 1
-                yield EpochStarted(self._epoch, "pts", self._start_us + self._elapsed_us)
+                self._elapsed_us, begun = clip_began_us + tick.pts_us, False
             tally.frames += 1
             pts_us = tick.pts_us - began_us
             self._position_us = clip_began_us + tick.pts_us
-            if sampler.take(pts_us):
-                yield self._frame(decoded, index, pts_us)
-            else:
-                self._ledger.captured_and_sampled_out(s.camera_id)
+            taken = sampler.take(pts_us)
+            if not self._is_told(self._start_us + self._position_us):
+                if not begun:
+                    begun = True
+                    self._epoch += 1
+                    yield EpochStarted(self._epoch, "pts", self._start_us + self._elapsed_us)
+                if taken:
+                    yield self._frame(decoded, index, pts_us)
+                else:
+                    self._ledger.captured_and_sampled_out(s.camera_id)
             index += 1
             self._corrupt_packets += video.corrupt_packets - tally.corrupt_packets
             tally.corrupt_packets = video.corrupt_packets
@@ -212,6 +218,10 @@ class FileStream:
             tally.broke_off_s = end_us / 1e6
         self._elapsed_us = clip_began_us + end_us
         self._position_us = self._elapsed_us
+
+    def _is_told(self, at_us: int) -> bool:
+        """Whether an earlier reading got as far as ``at_us`` (UTC microseconds)."""
+        return self._settings.resume_after_us is not None and at_us <= self._settings.resume_after_us
 
     def _frame(self, decoded: DecodedFrame, index: int, pts_us: int) -> SampledFrame:
         s = self._settings

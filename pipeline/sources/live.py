@@ -177,10 +177,27 @@ class LiveStream:
         self._settle(connection)
         if connection.first_frame:
             self._backoff.succeeded()
+        self._count_reconnect(connection, failure)
         slow = isinstance(failure, SourceDenied | SourceUnreadable)
         self._pause(self._backoff.slow_delay_s() if slow else self._backoff.delay_s())
         self._wait_for_hung()
         return True
+
+    def _count_reconnect(self, connection: Connection, failure: SourceError) -> None:
+        match failure:
+            case SourceDenied():
+                reason = "denied"
+            case SourceUnreadable():
+                reason = "unreadable"
+            case _ if not connection.done.is_set():
+                reason = "stalled"
+            case _ if connection.failure is None:
+                reason = "ended"
+            case _:
+                reason = "unavailable"
+        counted = dict(self._past.reconnects)
+        counted[reason] = counted.get(reason, 0) + 1
+        self._past = replace(self._past, reconnects=counted)
 
     def _is_final(self, connection: Connection, failure: SourceError) -> bool:
         """Whether another attempt is useless: for a recording always (it cannot go on where it broke); for a URL that

@@ -6,12 +6,19 @@ import threading
 
 from pipeline.core.ledger import FrameLedger
 from pipeline.sources.address import locate
-from pipeline.sources.base import Clock, PictureSize, Stream, StreamSettings
+from pipeline.sources.base import Clock, Mode, PictureSize, Stream, StreamSettings
 from pipeline.sources.files import FileStream
 from pipeline.sources.live import LiveStream
 from pipeline.sources.synthetic.source import SyntheticStream, is_synthetic
 
-__all__ = ["Stream", "open_stream"]
+__all__ = ["Stream", "may_end", "open_stream"]
+
+
+def may_end(source: str, mode: Mode = "auto") -> bool:
+    """Whether ``source`` may be a recording, as far as its address tells: what surely is a camera says False."""
+    if is_synthetic(source) or mode == "every_frame":
+        return True
+    return locate(source).kind in ("file", "folder", "http", "hls")
 
 
 def open_stream(

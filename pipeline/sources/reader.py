@@ -148,7 +148,10 @@ class Reader:
         s = self._settings
         pts_us, index = at_us - epoch.began_us, epoch.index
         epoch.index += 1
-        if not epoch.sampler.take(pts_us):
+        taken = epoch.sampler.take(pts_us)
+        if waits and s.resume_after_us is not None and (s.start_us or 0) + at_us <= s.resume_after_us:
+            return
+        if not taken:
             self._buffer.sampled_out(connection.ticket)
             return
         wall_us = self._clock.utc_us()

@@ -59,14 +59,7 @@ class Video:
         if address.is_local:
             check_file(address)
         try:
-            self._container: InputContainer = av.open(
-                address.target,
-                format=input_format(address),
-                options=open_options(address, settings),
-                metadata_errors="replace",
-                # Only while opening: PyAV's time-out takes the GIL at every read of the socket (decision 0011).
-                timeout=None if address.is_local else (settings.open_timeout_s, None),
-            )
+            self._container = _open(address, settings)
         except (av.error.FFmpegError, ValueError, OSError) as error:
             raise translate(error, address) from None
         try:
@@ -199,6 +192,28 @@ class Video:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _open(address: Address, settings: StreamSettings) -> InputContainer:
+    """The container, with the options that suit it; a webcam without MJPEG is asked for what it has."""
+
+    def opened(options: dict[str, str]) -> InputContainer:
+        return av.open(
+            address.target,
+            format=input_format(address),
+            options=options,
+            metadata_errors="replace",
+            # Only while opening: PyAV's time-out takes the GIL at every read of the socket (decision 0011).
+            timeout=None if address.is_local else (settings.open_timeout_s, None),
+        )
+
+    options = open_options(address, settings)
+    try:
+        return opened(options)
+    except (av.error.InvalidDataError, av.error.ArgumentError, OSError) as error:
+        if "input_format" not in options or isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        return opened({key: value for key, value in options.items() if key != "input_format"})
 
 
 def input_format(address: Address) -> str | None:

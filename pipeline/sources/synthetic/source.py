@@ -101,7 +101,10 @@ class SyntheticStream:
             if self._stop.is_set():
                 return
             pts_us = self._position_us = round(t_s * 1e6)
-            if sampler.take(pts_us):
+            taken = sampler.take(pts_us)
+            if s.resume_after_us is not None and self._start_us + pts_us <= s.resume_after_us:
+                continue
+            if taken:
                 yield self._frame(self._scene, index, t_s)
             else:
                 self._ledger.captured_and_sampled_out(s.camera_id)
