@@ -8,12 +8,15 @@ shapes      points, lines, polygons
 models      every key there is, with its type, default and meaning
 checking    from pydantic's complaints to findings
 loading     the way of a file through all of these
+camera_document  a camera on its own, for the log and out of it
 videos      a configuration made of a command line
 identity    the hash of a configuration
 schema      JSON Schema and the reference page, made from the models
 """
 
+from pipeline.config.camera_document import camera_document, camera_environment, camera_from_document
 from pipeline.config.identity import config_sha256
+from pipeline.config.kafka import KafkaConfig, SpoolConfig
 from pipeline.config.loading import ClassesOf, load_config, read_config
 from pipeline.config.models import CameraConfig, Config
 from pipeline.config.problems import ConfigProblems, Problem
@@ -21,7 +24,6 @@ from pipeline.config.secrets import SecretText, SecretUrl, redact
 from pipeline.config.sections import (
     CountsConfig,
     InferenceConfig,
-    KafkaConfig,
     LineConfig,
     OutputConfig,
     SourceConfig,
@@ -46,10 +48,14 @@ __all__ = [
     "SecretText",
     "SecretUrl",
     "SourceConfig",
+    "SpoolConfig",
     "ThresholdsConfig",
     "TrackerConfig",
     "WindowsConfig",
     "ZoneConfig",
+    "camera_document",
+    "camera_environment",
+    "camera_from_document",
     "config_from_videos",
     "config_sha256",
     "load_config",

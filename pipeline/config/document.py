@@ -7,7 +7,7 @@ and a date stays text. Anchors, aliases and merge keys (``<<``) work; tags do no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ Place = tuple[int, int]
 """Line and column, from 1."""
 
 _MAX_NODES = 500_000  # aliases of aliases grow without bound ("billion laughs")
-_MAX_DEPTH = 50
+MAX_DEPTH = 50
 
 
 @dataclass(slots=True)
@@ -118,6 +118,15 @@ def plain(node: Node) -> Any:
     return node.value
 
 
+def tree_of(value: Any, *, written: bool = False) -> Node:
+    """Plain data as a tree without places. written: texts count as written so, not as values that were filled in."""
+    if isinstance(value, Mapping):
+        return Node({str(key): Entry(tree_of(item, written=written), 0, 0) for key, item in value.items()}, 0, 0)
+    if isinstance(value, list | tuple):
+        return Node([tree_of(item, written=written) for item in value], 0, 0)
+    return Node(value, 0, 0, written=value if written and isinstance(value, str) else "")
+
+
 def parse(text: str, file: str) -> tuple[Node | None, list[Problem]]:
     """The tree of ``text`` and what is wrong with it as YAML. No tree for broken syntax, an empty map for no text."""
     try:
@@ -167,7 +176,7 @@ class _Builder:
     def build(self, node: yaml.Node, path: tuple[str | int, ...]) -> Node:
         line, column = node.start_mark.line + 1, node.start_mark.column + 1
         self._nodes += 1
-        if id(node) in self._open or len(path) > _MAX_DEPTH or self._nodes > _MAX_NODES:
+        if id(node) in self._open or len(path) > MAX_DEPTH or self._nodes > _MAX_NODES:
             if self._nodes <= _MAX_NODES + 1:
                 self._wrong(node, path, "aliases nest too deep", "write the values out", "yaml-aliases")
             return Node(None, line, column)

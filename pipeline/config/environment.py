@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from pipeline.config.document import Entry, Node, dotted
 from pipeline.config.problems import Problem, nearest
-from pipeline.config.secrets import MASK, names_secret, remember_secret
+from pipeline.config.secrets import MASK, names_secret, remember_secret, secrets_in
 
 _MAX_SECRET_BYTES = 65_536
 
@@ -20,25 +20,60 @@ _BEFORE_HOST = re.compile(r"^[a-z][a-z0-9+.-]*://[^/?#\s]*$", re.IGNORECASE)
 _THEN_HOST = re.compile(r"^[^/?#\s]*@")
 _UNENCODED_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
-_FILE_KEYS = {"url_file": "url", "username_file": "username", "password_file": "password", "source_file": "source"}
+_FILE_KEYS = {
+    "url_file": "url",
+    "username_file": "username",
+    "password_file": "password",
+    "key_password_file": "key_password",
+    "source_file": "source",
+}
 
 
-def fill_in(root: Node, file: str, env: Mapping[str, str]) -> list[Problem]:
-    """Replace the placeholders of every text in the tree; what is wrong with them."""
+FROM_FILE = "${file}"
+"""What stands as written where a value was read from a file."""
+
+STAND_IN = "not-here"
+"""What stands for a camera's secret where secrets are not needed: who judges pictures need not know who may see them.
+
+It changes no ``config_sha256``: secrets are not part of it.
+"""
+
+
+def fill_in(root: Node, file: str, env: Mapping[str, str], *, secrets: bool = True) -> list[Problem]:
+    """Replace the placeholders of every text in the tree; what is wrong with them.
+
+    secrets: whether those of cameras must be there; if not, ``STAND_IN`` stands for what is missing.
+    """
     problems: list[Problem] = []
     seen: set[int] = set()
     for path, node in _texts(root, ()):
         if id(node) not in seen and isinstance(node.value, str) and "${" in node.value:
             seen.add(id(node))  # an alias leads to one node twice
-            _fill_in_text(node, path, file, env, problems)
+            _fill_in_text(node, path, file, env, problems, secrets or path[:1] == ("kafka",))
     return problems
 
 
-def read_secret_files(root: Node, file: str, folder: Path) -> list[Problem]:
-    """Put the content of ``*_file`` beside them, under the key without ``_file``; what is wrong with them."""
+def read_secret_files(root: Node, file: str, folder: Path, *, secrets: bool = True) -> list[Problem]:
+    """Put the content of ``*_file`` beside them, under the key without ``_file``; what is wrong with them.
+
+    secrets: whether those of cameras must be there; if not, ``STAND_IN`` stands for what cannot be read.
+    """
     problems: list[Problem] = []
-    _read_files_of(root, (), file, folder, problems)
+    _read_files_of(root, (), file, folder, problems, secrets)
     return problems
+
+
+def placeholders(text: str) -> Iterator[tuple[str, str | None]]:
+    """Name and default (None: it has none) of each ``${NAME:-default}`` in ``text``."""
+    for found in _PLACEHOLDER.finditer(text):
+        body = _BODY.match(found["body"] or "")
+        if body is not None:
+            yield body["name"], body["default"]
+
+
+def without_placeholders(text: str) -> str:
+    """``text`` with each placeholder taken out."""
+    return _PLACEHOLDER.sub("", text)
 
 
 def _texts(node: Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Node]]:
@@ -53,7 +88,7 @@ def _texts(node: Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str 
 
 
 def _fill_in_text(
-    node: Node, path: tuple[str | int, ...], file: str, env: Mapping[str, str], problems: list[Problem]
+    node: Node, path: tuple[str | int, ...], file: str, env: Mapping[str, str], problems: list[Problem], secrets: bool
 ) -> None:
     text = str(node.value)
     value, shown, end = "", "", 0
@@ -71,14 +106,18 @@ def _fill_in_text(
             continue
         name, default = body["name"], body["default"]
         got = env.get(name) or default if default is not None else env.get(name)
-        if got is None:
-            problems.append(_unset(node, path, file, name, env))
-            continue
-        if names_secret(name):
-            remember_secret(got)
-            node.secret = True
         masked = _PLACEHOLDER.sub("x", text[: found.start()]), _PLACEHOLDER.sub("x", text[found.end() :])
-        if _BEFORE_HOST.match(masked[0]) and _THEN_HOST.match(masked[1]):
+        before_host = bool(_BEFORE_HOST.match(masked[0]) and _THEN_HOST.match(masked[1]))
+        if got is None:
+            hidden = names_secret(name) or before_host or any(found[0] in secret for secret in secrets_in(text))
+            if secrets or not hidden:
+                problems.append(_unset(node, path, file, name, env))
+                continue
+            got = STAND_IN
+        elif names_secret(name):
+            remember_secret(got)
+        node.secret = node.secret or names_secret(name)
+        if before_host:
             got = quote(_UNENCODED_PERCENT.sub("%25", got), safe="%")
         value, shown = value + got, shown + (MASK if names_secret(name) else got)
     node.value, node.shown = value + text[end:], shown + text[end:]
@@ -93,17 +132,19 @@ def _unset(node: Node, path: tuple[str | int, ...], file: str, name: str, env: M
     return Problem(file, node.line, node.column, dotted(path), message, mend, "env-unset")
 
 
-def _read_files_of(node: Node, path: tuple[str | int, ...], file: str, folder: Path, problems: list[Problem]) -> None:
+def _read_files_of(
+    node: Node, path: tuple[str | int, ...], file: str, folder: Path, problems: list[Problem], secrets: bool
+) -> None:
     if isinstance(node.value, list):
         for i, item in enumerate(node.value):
-            _read_files_of(item, (*path, i), file, folder, problems)
+            _read_files_of(item, (*path, i), file, folder, problems, secrets)
     if not isinstance(node.value, dict):
         return
     for key, entry in list(node.value.items()):
         stem = _FILE_KEYS.get(key)
         told = entry.node.value
         if stem is None or isinstance(told, dict | list) or told is None:
-            _read_files_of(entry.node, (*path, key), file, folder, problems)
+            _read_files_of(entry.node, (*path, key), file, folder, problems, secrets)
             continue
         if _is_given(node, key, stem):
             message, mend = f"{stem} and {key} are both given", "keep one of the two"
@@ -114,6 +155,9 @@ def _read_files_of(node: Node, path: tuple[str | int, ...], file: str, folder: P
         try:
             secret = _secret_in(folder / str(told))
         except (OSError, ValueError) as error:
+            if not secrets and path[:1] != ("kafka",):
+                _put(node, stem, f"rtsp://{STAND_IN}/" if stem in ("url", "source") else STAND_IN, entry)
+                continue
             reason = error.strerror if isinstance(error, OSError) else str(error)
             place = (entry.node.line, entry.node.column)
             message, mend = f"cannot read {told}: {reason}", "one line of text is expected"
@@ -132,10 +176,10 @@ def _is_given(node: Node, key: str, stem: str) -> bool:
 
 def _put(node: Node, stem: str, secret: str, entry: Entry) -> None:
     assert isinstance(node.value, dict)
-    if stem != "username":
+    if stem != "username" and STAND_IN not in secret:
         remember_secret(secret)
     at = (entry.node.line, entry.node.column)
-    put = Node(secret, *at, written="${file}", shown=MASK, secret=True)
+    put = Node(secret, *at, written=FROM_FILE, shown=MASK, secret=True)
     options = node.get(stem)
     if stem == "source" and options is not None and isinstance(options.value, dict):
         options.value["url"] = Entry(put, entry.line, entry.column)

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from pipeline.config.models import CameraConfig, Config
+from pipeline.config.secrets import MASK
 
 # How a stream is fetched says nothing about what is counted in it; credentials and *_file are secrets or their places.
 _SOURCE_SETTINGS = {"mode", "max_staleness_s"}
@@ -31,10 +32,11 @@ def _camera(camera: CameraConfig) -> dict[str, Any]:
     told = camera.model_dump(mode="json", exclude={"source", "source_file", "start", "model"}, exclude_none=True)
     url = camera.source.url
     assert url is not None
+    shown = PurePath(str(url)).name if camera.source.is_local_file else url.shown_without_user
     told["camera_id"] = camera.id
     told["model"] = PurePath(camera.model).name
     told["source"] = camera.source.model_dump(mode="json", include=_SOURCE_SETTINGS) | {
-        "url": PurePath(str(url)).name if camera.source.is_local_file else url.shown_without_user
+        "url": MASK if str(url) == MASK else shown  # all of it is secret: not even what kind of source it is
     }
     if camera.start is not None:
         told["start"] = camera.start.astimezone(UTC).isoformat()

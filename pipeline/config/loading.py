@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from pipeline.config.checking import problems_of, unknown_keys
 from pipeline.config.document import Entry, Node, merged, parse, plain
 from pipeline.config.environment import fill_in, read_secret_files
+from pipeline.config.kafka import KafkaConfig
 from pipeline.config.models import CAMERA_ID_PATTERN, CameraConfig, Config
 from pipeline.config.problems import ConfigProblems, Problem, did_you_mean
 from pipeline.config.secrets import SecretUrl
@@ -33,6 +34,7 @@ SCHEMES = ("rtsp", "rtsps", "rtspt", "http", "https", "rtmp", "rtmps", "srt", "u
 
 _DEFAULTS = tuple(name for name in CameraConfig.model_fields if name in Config.model_fields)
 _PROCESS = tuple(name for name in Config.model_fields if name not in (*_DEFAULTS, "cameras"))
+_KAFKA_FILES = ("topics", "ca_file", "cert_file", "key_file")
 _ELSEWHERE_AT_TOP = {
     name: "inside a camera" for name in CameraConfig.model_fields if name not in Config.model_fields
 } | dict.fromkeys(SourceConfig.model_fields, "inside a camera, under source")
@@ -42,12 +44,19 @@ _ELSEWHERE_IN_CAMERA = dict.fromkeys((*_PROCESS, "cameras"), "at the top of the 
 
 
 def load_config(
-    path: str | Path, env: Mapping[str, str] = os.environ, *, classes_of: ClassesOf | None = None
+    path: str | Path,
+    env: Mapping[str, str] = os.environ,
+    *,
+    classes_of: ClassesOf | None = None,
+    cameras: bool = True,
+    secrets: bool = True,
 ) -> Config:
     """Read and check a configuration file.
 
     Raises ConfigProblems (a ConfigError) with every problem there is, sorted by line. classes_of: also check the
-    classes of lines and zones against the model's own.
+    classes of lines and zones against the model's own. cameras: False leaves the cameras out, unread: a worker has
+    them from the log. secrets: False puts up with secrets of cameras that are not set here: who applies a
+    configuration need not know them.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -57,11 +66,19 @@ def load_config(
         raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    return read_config(text, str(path), Path(path).resolve().parent, env, classes_of=classes_of)
+    folder = Path(path).resolve().parent
+    return read_config(text, str(path), folder, env, classes_of=classes_of, cameras=cameras, secrets=secrets)
 
 
 def read_config(
-    text: str, file: str, folder: Path, env: Mapping[str, str], *, classes_of: ClassesOf | None = None
+    text: str,
+    file: str,
+    folder: Path,
+    env: Mapping[str, str],
+    *,
+    classes_of: ClassesOf | None = None,
+    cameras: bool = True,
+    secrets: bool = True,
 ) -> Config:
     """Check a configuration's text. file: how to call it in messages. folder: where relative paths start."""
     root, problems = parse(text, file)
@@ -73,8 +90,10 @@ def read_config(
         )
     if root is None or not isinstance(root.value, dict):
         raise ConfigProblems(problems)
-    problems += fill_in(root, file, env) + read_secret_files(root, file, folder)
-    config = config_of(root, file, folder, problems)
+    if not cameras:
+        root.value.pop("cameras", None)
+    problems += fill_in(root, file, env, secrets=secrets) + read_secret_files(root, file, folder, secrets=secrets)
+    config = config_of(root, file, folder, problems, cameras=cameras)
     if classes_of is not None:
         problems = class_problems(config, classes_of)
         if problems:
@@ -83,12 +102,12 @@ def read_config(
     return config
 
 
-def config_of(root: Node, file: str, folder: Path, problems: Sequence[Problem] = ()) -> Config:
-    """The configuration of a tree. problems: what is known to be wrong with it already.
+def config_of(root: Node, file: str, folder: Path, problems: Sequence[Problem] = (), *, cameras: bool = True) -> Config:
+    """The configuration of a tree. problems: what is known to be wrong with it already. cameras: whether it needs any.
 
     Raises ConfigProblems with those and all that is found.
     """
-    config, found = _Reader(root, file, folder).read()
+    config, found = _Reader(root, file, folder, cameras=cameras).read()
     if config is None or found or problems:
         # A value that could not be filled in is wrong once, not also for what is left of it.
         unfilled = {(problem.line, problem.column) for problem in problems if problem.code == "env-unset"}
@@ -100,12 +119,13 @@ def config_of(root: Node, file: str, folder: Path, problems: Sequence[Problem] =
 class _Reader:
     """Turns a tree into a Config, and remembers what is wrong."""
 
-    def __init__(self, root: Node, file: str, folder: Path) -> None:
+    def __init__(self, root: Node, file: str, folder: Path, *, cameras: bool = True) -> None:
         assert isinstance(root.value, dict)
         self._root = root
         self._top = {key: entry for key, entry in root.value.items() if not key.startswith("x-")}
         self._file = file
         self._folder = folder
+        self._needs_cameras = cameras
         self._problems: list[Problem] = []
 
     def read(self) -> tuple[Config | None, list[Problem]]:
@@ -117,14 +137,17 @@ class _Reader:
         # The defaults first: what is wrong with them is told of them, not of each camera that has them from there.
         settings = self._validated(Config, self._known(top, Config), (), {"cameras": {}})
         cameras = {name: self._camera(name, entry) for name, entry in self._camera_entries().items()}
+        kafka = self._kafka(settings.kafka) if settings is not None else None
         if settings is None or None in cameras.values() or self._problems:
             return None, self._problems
-        config = settings.model_copy(update={"cameras": cameras})
+        config = settings.model_copy(update={"cameras": cameras, "kafka": kafka})
         config._file, config._node = self._file, self._root
         return config, self._problems
 
     def _camera_entries(self) -> dict[str, Entry]:
         entry = self._top.get("cameras")
+        if entry is None and not self._needs_cameras:
+            return {}
         if entry is None or entry.node.is_null or entry.node.value == {}:
             at = entry or Entry(self._root, self._root.line, self._root.column)
             mend = "add cameras: with a name and a source each"
@@ -164,6 +187,22 @@ class _Reader:
         camera = self._with_paths(name, camera, whole)
         camera._id, camera._node = name, whole
         return camera
+
+    def _kafka(self, kafka: KafkaConfig) -> KafkaConfig:
+        """Its files looked for, beside the configuration where they are relative."""
+        update: dict[str, object] = {}
+        for name in _KAFKA_FILES:
+            told = getattr(kafka, name)
+            if told is None:
+                continue
+            path = self._folder / Path(told).expanduser()
+            update[name] = str(path)
+            if not path.is_file():
+                line, column = self._root.place(("kafka", name))
+                mend = "relative paths start at the folder of the configuration"
+                self._wrong(line, column, f"kafka.{name}", f"there is no file {path}", mend, "no-file")
+        spool = kafka.spool.model_copy(update={"dir": str(self._folder / Path(kafka.spool.dir).expanduser())})
+        return kafka.model_copy(update={**update, "spool": spool})
 
     def _check_default_source(self, top: Node) -> None:
         source = top.get("source")

@@ -16,12 +16,12 @@ from pydantic import AwareDatetime, Field, PrivateAttr, field_validator, model_v
 
 from pipeline.config import shapes
 from pipeline.config.document import Node, Place, dotted
+from pipeline.config.kafka import KafkaConfig
 from pipeline.config.problems import Problem, Severity, fault
 from pipeline.config.secrets import MASK, SecretUrl, redact, secrets_in
 from pipeline.config.sections import (
     CountsConfig,
     InferenceConfig,
-    KafkaConfig,
     LineConfig,
     Name,
     Number,

@@ -9,12 +9,12 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from pipeline.config.kafka import KafkaConfig, SpoolConfig
 from pipeline.config.models import CameraConfig, Config
 from pipeline.config.schema import json_schema
 from pipeline.config.sections import (
     CountsConfig,
     InferenceConfig,
-    KafkaConfig,
     LineConfig,
     OutputConfig,
     SourceConfig,
@@ -78,6 +78,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], str], ...] = (
     ("zones.NAME", ZoneConfig, ""),
     ("inference", InferenceConfig, "At the top only: it belongs to the process."),
     ("kafka", KafkaConfig, "At the top only: it belongs to the process."),
+    ("kafka.spool", SpoolConfig, ""),
     ("output", OutputConfig, "At the top only: it belongs to the process."),
 )
 

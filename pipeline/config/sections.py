@@ -226,40 +226,6 @@ class InferenceConfig(Section):
     )
 
 
-class KafkaConfig(Section):
-    """The log between the workers (`ingest`, `infer`); `run` needs none."""
-
-    bootstrap_servers: str = Field("localhost:9092", min_length=1, description="host:port, comma-separated.")
-    prefix: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,100}$")] = Field(
-        "passerby", description="First part of every topic's name."
-    )
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="As in Kafka's clients."
-    )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="As in Kafka's clients."
-    )
-    username: str | None = Field(None, min_length=1, description="SASL user.")
-    username_file: str | None = Field(None, description="A file that holds the SASL user.")
-    password: SecretText | None = Field(
-        None, description="SASL password; write `${KAFKA_PASSWORD}`.", examples=["${KAFKA_PASSWORD}"]
-    )
-    password_file: str | None = Field(None, description="A file that holds the SASL password.")
-    ca_file: str | None = Field(None, description="Certificate authority that signed the brokers' certificates (PEM).")
-    topics: str | None = Field(
-        None,
-        description="A file that declares the topics otherwise than `pipeline/bus/topics.yaml`, for `passerby topics "
-        "apply`; only what differs need stand in it.",
-    )
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> KafkaConfig:
-        sasl = (self.sasl_mechanism, self.username, self.password)
-        if self.security_protocol.startswith("SASL") and None in sasl:
-            raise fault("sasl-incomplete", f"{self.security_protocol} needs sasl_mechanism, username and password")
-        return self
-
-
 class OutputConfig(Section):
     """What `run` writes beside events.jsonl, counts.jsonl and ledger.json."""
 

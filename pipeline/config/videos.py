@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from pipeline.config.checking import problems_of
-from pipeline.config.document import Entry, Node
+from pipeline.config.document import tree_of
 from pipeline.config.loading import ClassesOf, class_problems, config_of
 from pipeline.config.models import Config
 from pipeline.config.sections import LineConfig
@@ -50,7 +50,7 @@ def config_from_videos(
         data["model"] = model
     if sample_fps is not None:
         data["sample_fps"] = sample_fps
-    config = config_of(_tree(data), "", Path.cwd())
+    config = config_of(tree_of(data), "", Path.cwd())
     problems = class_problems(config, classes_of) if classes_of else []
     if problems:
         raise ConfigError(problems[0].message, mend=problems[0].mend)
@@ -74,7 +74,7 @@ def _check(told: str, rule: dict[str, Any]) -> None:
     try:
         LineConfig.model_validate(rule)
     except ValidationError as error:
-        first = problems_of(error, _tree(rule), (), "")[0]
+        first = problems_of(error, tree_of(rule), (), "")[0]
     else:
         return
     what = "" if first.key.startswith("points") else f"{first.key} "
@@ -90,12 +90,3 @@ def _camera_id(video: str, taken: dict[str, Any]) -> str:
     base = re.sub(r"[^a-z0-9_.-]+", "-", text.lower()).strip("-._")[:56] or "camera"
     names = (base if n == 1 else f"{base}-{n}" for n in range(1, len(taken) + 2))
     return next(name for name in names if name not in taken)
-
-
-def _tree(value: Any) -> Node:
-    """Plain data as a tree without places."""
-    if isinstance(value, dict):
-        return Node({key: Entry(_tree(item), 0, 0) for key, item in value.items()}, 0, 0)
-    if isinstance(value, list | tuple):
-        return Node([_tree(item) for item in value], 0, 0)
-    return Node(value, 0, 0)
