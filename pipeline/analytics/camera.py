@@ -34,7 +34,8 @@ class Observation:
 
     events: in event-time order; never earlier than an event already given for this camera.
     tracks: the confirmed tracks of this frame, in the order of their numbers.
-    occupancy: group -> confirmed tracks in the picture now. totals: line -> group or class -> crossings since the
+    occupancy: group -> confirmed tracks in the picture now. zones: zone -> group or class outside the groups -> how many
+    of them are inside. totals: line -> group or class -> crossings since the
     counters' reset.
     """
 
@@ -42,6 +43,7 @@ class Observation:
     tracks: tuple[TrackView, ...] = ()
     occupancy: Mapping[Group, int] = field(default_factory=dict)
     totals: Mapping[str, Mapping[str, Crossings]] = field(default_factory=dict)
+    zones: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 class CameraAnalytics:
@@ -84,8 +86,10 @@ class CameraAnalytics:
         present = tracks.confirmed & (at_us - tracks.seen_us <= self.settings.coast_s * 1e6)
         crossings = self._watch(tracks, ended, size)
         self._crowds(tracks, present, at_us)
-        self._account(crossings, self._presence(tracks, present, detections))
-        return self._observation(tracks, present)
+        presence = self._presence(tracks, present, detections)
+        self._account(crossings, presence)
+        zones = {zone.rule.name: presence[f"zone:{zone.rule.name}"] for zone in self.zones}
+        return self._observation(tracks, present, zones)
 
     def status(self, window: FrameWindow, origin: Origin) -> Observation:
         """Take a window that carries a StreamStatus: gives camera.status.
@@ -231,7 +235,12 @@ class CameraAnalytics:
                 self.writer.crowd(self.scene, crowd)
         self._tell_span(self.scene.at_us)
 
-    def _observation(self, tracks: Tracks | None, present: NDArray[np.bool_] | None) -> Observation:
+    def _observation(
+        self,
+        tracks: Tracks | None,
+        present: NDArray[np.bool_] | None,
+        zones: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> Observation:
         events = self.writer.take()
         occupancy: dict[Group, int] = dict.fromkeys(GROUPS, 0)
         views = []
@@ -246,7 +255,7 @@ class CameraAnalytics:
                 views.append(TrackView(track_id, name, group, bbox, float(tracks.scores[row]), bool(tracks.seen[row])))
                 if group is not None:
                     occupancy[group] += 1
-        return Observation(events, tuple(views), occupancy, copy_tally(self.counts.totals))
+        return Observation(events, tuple(views), occupancy, copy_tally(self.counts.totals), zones or {})
 
 
 def followed_classes(rules: CameraRules) -> frozenset[str]:

@@ -46,6 +46,8 @@ class Batcher:
     A batch leaves when it fills the largest bucket or its oldest picture has waited ``wait_s``, as soon as a worker
     is free: no camera waits for another. With buckets (1,) every picture leaves at once. Among batches that are due
     the one with the oldest picture goes first. buckets: default the detector's. clock: seconds, monotonic.
+    on_batch: hears of each batch, on a worker's thread: its pictures, the seconds its oldest waited, and those in the
+    network.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Batcher:
         buckets: tuple[int, ...] | None = None,
         wait_s: float = 0.005,
         clock: Callable[[], float] = time.monotonic,
+        on_batch: Callable[[int, float, float], None] | None = None,
     ) -> None:
         if workers < 1:
             raise ValueError(f"at least one worker, not {workers}")
@@ -63,6 +66,7 @@ class Batcher:
         self._largest = max(buckets or detector.buckets)
         self._wait_s = wait_s if self._largest > 1 else 0.0
         self._clock = clock
+        self._on_batch = on_batch
         self._changed = threading.Condition()
         self._queues: dict[tuple[int, int], deque[_Request]] = {}
         self._closed = False
@@ -150,8 +154,11 @@ class Batcher:
             found = self._detector.detect([each.picture for each in batch], [each.size for each in batch])
         except Exception as error:
             failure = error
+        network_s = self._clock() - started
+        if self._on_batch is not None:
+            self._on_batch(len(batch), started - batch[0].came_at, network_s)
         with self._changed:
-            self._network_s += self._clock() - started
+            self._network_s += network_s
             self._waited_s += sum(started - request.came_at for request in batch)
             self._batches[len(batch)] += 1
         for i, request in enumerate(batch):
