@@ -40,19 +40,33 @@ class VideoWriter:
         stream.options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
         self._stream = stream
         self._last_pts = -1
+        self._broken = False
 
     def write(self, picture: Picture, pts_s: float) -> None:
-        """Append ``picture`` (H x W x 3 uint8 RGB) to be shown at ``pts_s``; times must rise."""
+        """Append ``picture`` (H x W x 3 uint8 RGB) to be shown at ``pts_s``; times must rise. Raises OutputError."""
         cropped = np.ascontiguousarray(picture[: self._height, : self._width])
         frame = av.VideoFrame.from_ndarray(cropped, format="rgb24")
         self._last_pts = frame.pts = max(round(pts_s / _TIME_BASE), self._last_pts + 1)
         frame.time_base = _TIME_BASE
-        self._container.mux(self._stream.encode(frame))
+        self._mux(frame)
 
     def close(self) -> None:
-        """Finish the file."""
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
+        """Finish the file. Raises OutputError when what is left cannot be written."""
+        try:
+            if not self._broken:
+                self._mux(None)
+        finally:
+            self._container.close()
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        if self._broken:
+            raise OutputError(f"cannot write {self._path}: an earlier write failed")
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except (OSError, ValueError) as error:  # FFmpeg's errors are of these kinds
+            # Its muxer must not be called again after a failed write: that ends the process.
+            self._broken = True
+            raise OutputError(f"cannot write {self._path}: {error}") from error
 
     def __enter__(self) -> VideoWriter:
         return self

@@ -120,7 +120,9 @@ def _recount(
 
     clips = {video.camera_id: find_clip(video.file, truth, videos) for video in told}
     options = RecountOptions(*how, report=keep, live_view=sys.stderr.isatty())
-    return dict(recount(told, clips, folder, options).failures)
+    result = recount(told, clips, folder, options)
+    stopped = {"the count": "stopped before the clips ended: the figures are of what was seen until then"}
+    return {**result.failures, **(stopped if result.stopped else {})}
 
 
 def _good_enough(scored: Evaluation, max_error: int | None, max_dwell_error_s: float | None) -> bool:

@@ -56,12 +56,13 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What came of a run. failures: camera_id -> why it could not be read to its end."""
+    """What came of a run. failures: camera_id -> why it could not be read to its end. stopped: asked to end early."""
 
     out: Path
     ledger: Mapping[str, LedgerLine]
     failures: Mapping[str, str] = field(default_factory=dict)
     wall_s: float = 0.0
+    stopped: bool = False
 
     @property
     def exit_code(self) -> int:
@@ -117,7 +118,7 @@ def run(config: Config, options: RunOptions) -> RunResult:
         sinks.write_report(lines, failures, parts)
     if job.error is not None:
         raise job.error
-    return RunResult(options.out, lines, failures, time.monotonic() - began_s)
+    return RunResult(options.out, lines, failures, time.monotonic() - began_s, stopped=stop.is_set())
 
 
 class _Job:

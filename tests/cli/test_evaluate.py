@@ -7,15 +7,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
 from pipeline.cli import evaluate
 from pipeline.core.events import Event, rfc3339
+from pipeline.encoding import VideoWriter
 from pipeline.errors import PasserbyError, UsageError
 from pipeline.outputs.jsonl import JsonLinesWriter
 from pipeline.services.recount import RecountOptions, config_of, find_clip, frame_rate
+from pipeline.services.run import RunResult
 from pipeline.services.truth import counted_of, positive_direction, read_truth
 from tests.outputs.samples import crossing, exit_of, status
 
@@ -303,3 +306,24 @@ def test_every_complaint_is_one_of_ours(tmp_path: Path) -> None:
     result = invoke("--truth", tmp_path / "truth.json", "--events", folder)
     assert isinstance(result.exception, PasserbyError)
     assert "events.jsonl:1" in str(result.exception)
+
+
+def test_a_count_that_was_stopped_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = tmp_path / "clip.mp4"
+    with VideoWriter(clip, 96, 64, 8.0) as writer:
+        for n in range(16):
+            writer.write(np.zeros((64, 96, 3), np.uint8), n / 8)
+    line = {"points": [[0, 0.5], [1, 0.5]], "classes": ["person"], "crossings": []}
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps({"videos": [{"file": "clip.mp4", "camera": "clip", "lines": {"street": line}}]}))
+    stopped = RunResult(tmp_path, {}, stopped=True)
+
+    def stand_in(*_args: object) -> RunResult:
+        (tmp_path / "events.jsonl").write_text("")
+        (tmp_path / "counts.jsonl").write_text("")
+        return stopped
+
+    monkeypatch.setattr("pipeline.services.recount.recount", stand_in)
+    told = invoke("--truth", truth, "--run", "--out", tmp_path)
+    assert told.exit_code == 3
+    assert "stopped before the clips ended" in told.stderr

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from pipeline.errors import SourceDenied, SourceUnavailable, SourceUnreadable
-from pipeline.sources.address import locate
+from pipeline.sources.address import Address, locate
 from pipeline.sources.base import SampledFrame
-from pipeline.sources.video import input_format, open_options
+from pipeline.sources.video import Video, input_format, open_options
 from pipeline.sources.video_errors import translate
 from tests.sources.material import (
     Watched,
@@ -231,3 +231,21 @@ def test_consumers_see_frames_as_promised(tmp_path: Path) -> None:
         if isinstance(item, SampledFrame):
             picture = item.frame.picture
             assert (picture.shape, picture.dtype.name, picture.flags.c_contiguous) == ((64, 96, 3), "uint8", True)
+
+
+def test_a_webcam_without_mjpeg_is_asked_for_what_it_has(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", frames=5)
+    asked: list[dict[str, str]] = []
+    real = av.open
+
+    def stand_in(target: str, *, options: dict[str, str], **_rest: object) -> object:
+        asked.append(options)
+        if "input_format" in options:
+            raise av.error.ArgumentError(22, "Invalid argument", target)
+        return real(str(clip))
+
+    monkeypatch.setattr("pipeline.sources.video.av.open", stand_in)
+    device = Address("device", "/dev/video0", "/dev/video0")
+    with Video(device, settings_for("/dev/video0")) as video:
+        assert video.describe().startswith("h264")
+    assert asked == [{"input_format": "mjpeg"}, {}]
