@@ -15,7 +15,7 @@ from typing import Literal, Self
 import pytest
 
 SYSTEM_PYTHON = "/usr/bin/python3"
-_SERVE = Path(__file__).with_name("serve.py")
+SERVE = Path(__file__).resolve().parents[2] / "deploy/demo-camera/serve.py"
 _HAS_BINDINGS = (
     "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer; "
     "Gst.init(None); assert all(Gst.ElementFactory.find(e) for e in ('x264enc', 'h264parse', 'rtph264pay'))"
@@ -47,7 +47,7 @@ class RtspServer:
     def start(self) -> Self:
         """Listen; on the port of last time, if there was one."""
         self._process = subprocess.Popen(
-            [SYSTEM_PYTHON, str(_SERVE), "--port", str(self.port), *self._options], stdout=subprocess.PIPE, text=True
+            [SYSTEM_PYTHON, str(SERVE), "--port", str(self.port), *self._options], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
