@@ -1,26 +1,38 @@
 """A frame window as the bytes of one record.
 
     4 bytes   magic "PBW1"
+    4 bytes   CRC-32 (as zlib's) of all that follows, big-endian
     4 bytes   length of the header, big-endian
     header    JSON: camera, epoch, sequence, source size, clock, encoding, and for each frame its index, times,
               picture size and byte length
     pictures  one after the other
 
-Previews never leave the process and are not encoded.
+Previews never leave the process and are not encoded. The checksum stands for what Kafka's own cannot see: a record that
+was changed before it was sent or on its way through another program would be counted on as if it were true.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import struct
+import zlib
+from itertools import pairwise
 from typing import Any
 
 from pipeline.bus.images import Encoding, decode, encode
+from pipeline.bus.json_values import parse_object, shown, text, whole
 from pipeline.core.frame import Frame, FrameWindow, StreamStatus
 from pipeline.errors import RecordMalformed
 
 _MAGIC = b"PBW1"
-_PREFIX = struct.Struct(">4sI")
+_PREFIX = struct.Struct(">4sII")
+_CHECKED_FROM = 8
+_WHAT = "a frame window"
+_KEYS = {"camera_id", "epoch", "sequence", "size", "sample_fps", "time_source", "encoding", "frames"}
+_MORE_KEYS = {"revision", "writer", "status"}
+_MAX_SIDE = 2**16
+_MAX_US = 253_402_300_800_000_000  # the year 10000, where RFC 3339 ends
 
 
 def encode_window(window: FrameWindow, encoding: Encoding = "jpeg", quality: int = 85) -> bytes:
@@ -46,37 +58,102 @@ def encode_window(window: FrameWindow, encoding: Encoding = "jpeg", quality: int
     if window.status is not None:
         header["status"] = [window.status.state, window.status.reason, window.status.at_us]
     told = json.dumps(header, separators=(",", ":")).encode()
-    return b"".join([_PREFIX.pack(_MAGIC, len(told)), told, *pictures])
+    body = b"".join([struct.pack(">I", len(told)), told, *pictures])
+    return struct.pack(">4sI", _MAGIC, zlib.crc32(body)) + body
 
 
 def decode_window(record: bytes) -> FrameWindow:
     """The window a record holds; RecordMalformed, with the reason, when it holds none."""
-    try:
-        magic, length = _PREFIX.unpack_from(record)
-        if magic != _MAGIC:
-            raise RecordMalformed(f"not a frame window: begins with {magic!r}")
-        header = json.loads(record[_PREFIX.size : _PREFIX.size + length])
-        status = header.get("status")
-        return FrameWindow(
-            header["camera_id"], header["epoch"], header["sequence"],
-            tuple(_frames(record, _PREFIX.size + length, header)),
-            header["size"][0], header["size"][1], header["sample_fps"], header["time_source"],
-            StreamStatus(*status) if status else None,
-            header.get("revision", -1), header.get("writer", ""),
-        )  # fmt: skip
-    except (struct.error, KeyError, IndexError, TypeError, ValueError) as error:
-        raise RecordMalformed(f"not a frame window: {type(error).__name__}: {error}") from error
+    header, offset = _header(record)
+    told = header.get("status")
+    return FrameWindow(
+        text(header, "camera_id", _WHAT), whole(header, "epoch", _WHAT), whole(header, "sequence", _WHAT),
+        tuple(_frames(record, offset, header)), *_size(header["size"]), _sample_fps(header),
+        _one_of(header, "time_source", ("pts", "wall", "ntp")), None if told is None else _status(told),
+        whole(header, "revision", _WHAT) if "revision" in header else -1,
+        text(header, "writer", _WHAT) if "writer" in header else "",
+    )  # fmt: skip
+
+
+def frame_times(record: bytes) -> list[tuple[int, int, int]]:
+    """(index, pts_us, captured_at_us) of each frame of a record, its pictures left alone. Raises RecordMalformed."""
+    header, _ = _header(record)
+    return [(index, pts_us, captured_at_us) for index, pts_us, captured_at_us, *_ in _rows(header)]
+
+
+def _header(record: bytes) -> tuple[dict[str, Any], int]:
+    """The header, and where the pictures begin."""
+    if len(record) < _PREFIX.size:
+        raise RecordMalformed(f"{_WHAT} is cut short: {len(record)} bytes")
+    magic, checksum, length = _PREFIX.unpack_from(record)
+    if magic != _MAGIC:
+        raise RecordMalformed(f"not a frame window: begins with {magic!r}")
+    found = zlib.crc32(memoryview(record)[_CHECKED_FROM:])
+    if found != checksum:
+        raise RecordMalformed(f"{_WHAT} is not as it was sent: checksum {found:08x}, not {checksum:08x}")
+    if _PREFIX.size + length > len(record):
+        raise RecordMalformed(f"{_WHAT} is cut short: {len(record)} bytes, a header of {length}")
+    header = parse_object(record[_PREFIX.size : _PREFIX.size + length], f"the header of {_WHAT}")
+    odd = (header.keys() - _MORE_KEYS) ^ _KEYS
+    if odd:
+        raise RecordMalformed(f"{_WHAT}: missing or unknown: {', '.join(sorted(odd))[:200]}")
+    return header, _PREFIX.size + length
 
 
 def _frames(record: bytes, offset: int, header: dict[str, Any]) -> list[Frame]:
+    encoding: Encoding = _one_of(header, "encoding", ("raw", "jpeg"))
     body = memoryview(record)
     frames = []
-    for index, pts_us, captured_at_us, width, height, length in header["frames"]:
+    for index, pts_us, captured_at_us, width, height, length in _rows(header):
         if offset + length > len(body):
-            raise RecordMalformed(f"a frame window is cut short: {len(body)} bytes of at least {offset + length}")
-        picture = decode(body[offset : offset + length], header["encoding"], height, width)
+            raise RecordMalformed(f"{_WHAT} is cut short: {len(body)} bytes of at least {offset + length}")
+        picture = decode(body[offset : offset + length], encoding, height, width)
         frames.append(Frame(index, pts_us, captured_at_us, picture))
         offset += length
     if offset != len(body):
-        raise RecordMalformed(f"a frame window has {len(body) - offset} bytes too many")
+        raise RecordMalformed(f"{_WHAT} has {len(body) - offset} bytes too many")
     return frames
+
+
+def _rows(header: dict[str, Any]) -> list[list[int]]:
+    """index, pts_us, captured_at_us, width, height, bytes of each frame."""
+    rows = header["frames"]
+    if not isinstance(rows, list):
+        raise RecordMalformed(f"{_WHAT}: frames must be a list, not {shown(rows)}")
+    for row in rows:
+        if not isinstance(row, list) or len(row) != 6 or any(type(n) is not int or n < 0 for n in row):
+            raise RecordMalformed(f"{_WHAT}: a frame must be six whole numbers")
+        if max(row[1:3]) >= _MAX_US or not 0 < row[3] <= _MAX_SIDE or not 0 < row[4] <= _MAX_SIDE:
+            raise RecordMalformed(f"{_WHAT}: a frame has times or a size out of any range")
+    for before, after in pairwise(rows):
+        if any(earlier >= later for earlier, later in zip(before[:3], after[:3], strict=True)):
+            raise RecordMalformed(f"{_WHAT}: its frames are not in order")
+    return rows
+
+
+def _size(told: Any) -> tuple[int, int]:
+    if not isinstance(told, list) or len(told) != 2 or any(type(n) is not int or not 0 <= n <= _MAX_SIDE for n in told):
+        raise RecordMalformed(f"{_WHAT}: size must be two whole numbers up to {_MAX_SIDE}")
+    return told[0], told[1]
+
+
+def _sample_fps(header: dict[str, Any]) -> float:
+    value = header["sample_fps"]
+    if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+        raise RecordMalformed(f"{_WHAT}: sample_fps must be a number, not {shown(value)}")
+    return float(value)
+
+
+def _status(told: Any) -> StreamStatus:
+    if not isinstance(told, list) or len(told) != 3:
+        raise RecordMalformed(f"{_WHAT}: status must be state, reason and time, not {shown(told)}")
+    header = dict(zip(("state", "reason", "at_us"), told, strict=True))
+    state = _one_of(header, "state", ("up", "down", "ended", "tampered"))
+    return StreamStatus(state, text(header, "reason", _WHAT), whole(header, "at_us", _WHAT, 0, _MAX_US - 1))
+
+
+def _one_of(header: dict[str, Any], key: str, words: tuple[str, ...]) -> Any:
+    value = text(header, key, _WHAT)
+    if value not in words:
+        raise RecordMalformed(f"{_WHAT}: {key} must be {' or '.join(words)}, not {shown(value)}")
+    return value
