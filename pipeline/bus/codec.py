@@ -14,9 +14,10 @@ was changed before it was sent or on its way through another program would be co
 from __future__ import annotations
 
 import json
-import math
 import struct
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -57,9 +58,7 @@ def encode_window(window: FrameWindow, encoding: Encoding = "jpeg", quality: int
         header["writer"] = window.writer
     if window.status is not None:
         header["status"] = [window.status.state, window.status.reason, window.status.at_us]
-    told = json.dumps(header, separators=(",", ":")).encode()
-    body = b"".join([struct.pack(">I", len(told)), told, *pictures])
-    return struct.pack(">4sI", _MAGIC, zlib.crc32(body)) + body
+    return _record(header, pictures)
 
 
 def decode_window(record: bytes) -> FrameWindow:
@@ -75,10 +74,49 @@ def decode_window(record: bytes) -> FrameWindow:
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class WindowFacts:
+    """What a record says beside its pictures. last_us: ``captured_at_us`` of its last frame, None without frames."""
+
+    camera_id: str
+    epoch: int
+    sequence: int
+    writer: str
+    frames: int
+    last_us: int | None
+    status: StreamStatus | None
+
+
+def window_facts(record: bytes) -> WindowFacts:
+    """The facts of a record, its pictures left alone. Raises RecordMalformed."""
+    header, _ = _header(record)
+    rows, told = _rows(header), header.get("status")
+    return WindowFacts(
+        text(header, "camera_id", _WHAT), whole(header, "epoch", _WHAT), whole(header, "sequence", _WHAT),
+        text(header, "writer", _WHAT) if "writer" in header else "",
+        len(rows), rows[-1][2] if rows else None, None if told is None else _status(told),
+    )  # fmt: skip
+
+
+def renumbered(record: bytes, epoch: int, sequence: int) -> bytes:
+    """The record of the same window with another place in the order of its camera. Raises RecordMalformed."""
+    header, offset = _header(record)
+    return _record(header | {"epoch": epoch, "sequence": sequence}, [record[offset:]])
+
+
 def frame_times(record: bytes) -> list[tuple[int, int, int]]:
     """(index, pts_us, captured_at_us) of each frame of a record, its pictures left alone. Raises RecordMalformed."""
     header, _ = _header(record)
     return [(index, pts_us, captured_at_us) for index, pts_us, captured_at_us, *_ in _rows(header)]
+
+
+def _record(header: dict[str, Any], pictures: Sequence[bytes]) -> bytes:
+    told = json.dumps(header, separators=(",", ":")).encode()
+    length = struct.pack(">I", len(told))
+    checksum = zlib.crc32(told, zlib.crc32(length))
+    for picture in pictures:
+        checksum = zlib.crc32(picture, checksum)
+    return b"".join([struct.pack(">4sI", _MAGIC, checksum), length, told, *pictures])
 
 
 def _header(record: bytes) -> tuple[dict[str, Any], int]:
@@ -139,7 +177,7 @@ def _size(told: Any) -> tuple[int, int]:
 
 def _sample_fps(header: dict[str, Any]) -> float:
     value = header["sample_fps"]
-    if type(value) not in (int, float) or not math.isfinite(value) or value < 0:
+    if type(value) not in (int, float) or not 0 <= value <= 1e9:
         raise RecordMalformed(f"{_WHAT}: sample_fps must be a number, not {shown(value)}")
     return float(value)
 

@@ -11,6 +11,8 @@ from pipeline.core.frame import Picture
 from pipeline.errors import RecordMalformed
 
 Encoding = Literal["raw", "jpeg"]
+MAX_PIXELS = 2**26
+"""Of a picture that ``decode`` makes: 200 MB."""
 
 
 def encode(picture: Picture, encoding: Encoding, quality: int = 85) -> bytes:
@@ -30,9 +32,13 @@ def decode(data: bytes | memoryview, encoding: Encoding, height: int, width: int
             raise RecordMalformed(f"a raw picture of {width}x{height} has {height * width * 3} bytes, not {len(data)}")
         return np.frombuffer(data, np.uint8).reshape(height, width, 3)
     try:
-        picture: Picture = simplejpeg.decode_jpeg(bytes(data), colorspace="RGB")
+        # The size first: a few bytes of JPEG can claim a picture of 12 GB.
+        told_height, told_width, *_ = simplejpeg.decode_jpeg_header(data)
+        if (told_height, told_width) != (height, width):
+            raise RecordMalformed(f"a JPEG of {told_width}x{told_height} where {width}x{height} was announced")
+        if height * width > MAX_PIXELS:
+            raise RecordMalformed(f"a picture of {width}x{height} is larger than {MAX_PIXELS} pixels")
+        picture: Picture = simplejpeg.decode_jpeg(data, colorspace="RGB")
     except ValueError as error:
         raise RecordMalformed(f"not a JPEG picture: {error}") from error
-    if picture.shape != (height, width, 3):
-        raise RecordMalformed(f"a JPEG of {picture.shape[1]}x{picture.shape[0]} where {width}x{height} was announced")
     return picture

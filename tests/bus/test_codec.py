@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.bus.codec import decode_window, encode_window, frame_times
+from pipeline.bus.codec import WindowFacts, decode_window, encode_window, frame_times, renumbered, window_facts
 from pipeline.bus.images import decode, encode
 from pipeline.core.frame import Frame, FrameWindow, StreamStatus
 from pipeline.errors import RecordMalformed
@@ -151,12 +151,12 @@ def test_a_header_that_is_odd_is_malformed(changed: dict[str, Any], reason: str)
 
 def test_a_jpeg_that_claims_more_than_was_announced_is_not_decoded() -> None:
     small = encode(np.zeros((16, 16, 3), np.uint8), "jpeg")
-    at = small.index(b"\xff\xc0") + 5
-    huge = small[:at] + b"\xff\xf0\xff\xf0" + small[at + 4 :]
+    at = small.index(b"\xff\xc0") + 5  # behind the marker of the frame header: length, precision, height, width
+    huge = small[:at] + b"\xff\x00\xff\x00" + small[at + 4 :]
     with pytest.raises(RecordMalformed, match="announced"):
         decode(huge, "jpeg", 16, 16)
     with pytest.raises(RecordMalformed, match="larger than"):
-        decode(huge, "jpeg", 0xFFF0, 0xFFF0)
+        decode(huge, "jpeg", 0xFF00, 0xFF00)
 
 
 def test_times_are_read_without_the_pictures() -> None:

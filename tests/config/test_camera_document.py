@@ -105,7 +105,7 @@ def test_a_dollar_brace_of_the_users_own_is_not_filled_in_twice() -> None:
 )
 def test_who_does_not_open_a_source_needs_no_secrets_and_has_the_same_hash(source: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("rtsp://u:p@host/x\n")
-    env = {name: "topsecret-of-it" for name in ("GATE_PASSWORD", "HIDDEN", "ALSO", "ODD", "X_PASSWORD", "X")}
+    env = dict.fromkeys(("GATE_PASSWORD", "HIDDEN", "ALSO", "ODD", "X_PASSWORD", "X"), "topsecret-of-it")
     source = source.replace("${X}", "${X_PASSWORD}")
     text = f"cameras:\n  gate:\n    source: {source}\n"
     config = read_config(text, "f.yaml", tmp_path, env)
