@@ -10,7 +10,7 @@ import typer
 from pipeline import __version__
 from pipeline.errors import PasserbyError
 
-_COMMANDS = ("run", "init", "check", "probe", "models", "detect", "evaluate", "demo", "contracts")
+_COMMANDS = ("run", "init", "check", "probe", "models", "detect", "evaluate", "demo", "contracts", "tail", "lag")
 
 app = typer.Typer(
     name="passerby",

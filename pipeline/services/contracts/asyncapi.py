@@ -169,7 +169,7 @@ def _message(
 
 
 def _window_headers() -> Schema:
-    properties = {name: _WHOLE for name in ("epoch", "sequence", "revision", "frames")}
+    properties = dict.fromkeys(("epoch", "sequence", "revision", "frames"), _WHOLE)
     told: Schema = {**properties, "writer": {"type": "string"}}
     told |= {"captured_from": _MICROSECONDS, "captured_to": _MICROSECONDS}
     return {"type": "object", "properties": told, "required": [*properties, "writer"]}
@@ -177,5 +177,5 @@ def _window_headers() -> Schema:
 
 def _dead_headers() -> Schema:
     text = {name: {"type": "string"} for name in ("dead_reason", "dead_error", "dead_by", "origin_topic")}
-    whole = {n: _WHOLE for n in ("dead_size", "origin_partition", "origin_offset", "origin_timestamp_ms")}
+    whole = dict.fromkeys(("dead_size", "origin_partition", "origin_offset", "origin_timestamp_ms"), _WHOLE)
     return {"type": "object", "properties": text | whole, "required": [*text, *whole]}

@@ -31,7 +31,7 @@ def render() -> dict[str, str]:
 def read(folder: Path) -> dict[str, str]:
     """File name -> text, of the contract that lies in ``folder``; empty when there is none. Raises OutputError."""
     try:
-        found = [path for path in sorted(folder.glob(f"*{_SUFFIX}")) + [folder / ASYNCAPI] if path.is_file()]
+        found = [path for path in [*sorted(folder.glob(f"*{_SUFFIX}")), folder / ASYNCAPI] if path.is_file()]
         return {path.name: path.read_text(encoding="utf-8") for path in found}
     except OSError as error:
         raise OutputError(f"cannot read {folder}: {error.strerror or error}") from error
@@ -89,7 +89,7 @@ def freeze(folder: Path) -> list[str]:
 class _Plain(yaml.SafeDumper):
     """Values that are the same object twice are written twice: no anchors."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
 
 

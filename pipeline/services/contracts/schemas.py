@@ -20,7 +20,7 @@ ENVELOPE = "cloudevent"
 
 def data_schema(type_: str) -> Schema:
     """The schema of the data of CloudEvents type ``type_``: the value of its Kafka record."""
-    made = _plain(TypeAdapter(DATA_TYPES[type_]).json_schema(mode="serialization"))
+    made: Schema = _plain(TypeAdapter(DATA_TYPES[type_]).json_schema(mode="serialization"))
     head: Schema = {"$schema": DIALECT, "title": type_, "description": made.pop("description")}
     definitions = made.pop("$defs", None)
     return head | made | ({"$defs": definitions} if definitions else {})
