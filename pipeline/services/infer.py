@@ -10,13 +10,11 @@ from pipeline.bus.base import Consumer, Record
 from pipeline.core.frame import FrameWindow
 from pipeline.core.ledger import FrameLedger
 from pipeline.services.stages import (
-    UNMEASURED,
     CameraPlan,
     FrameDetector,
     InferStages,
     ObservationFailed,
     ResultSink,
-    StageMeter,
 )
 
 __all__ = ["FrameDetector", "InferWorker", "ResultSink"]
@@ -51,7 +49,6 @@ class InferWorker:
         ledger: FrameLedger,
         *,
         max_in_flight: int = 4,
-        meter: StageMeter = UNMEASURED,
     ) -> None:
         self.observed = sink.observed
         self._consumer = consumer
@@ -65,7 +62,7 @@ class InferWorker:
                 plan = plans[camera_id] = _Fixed(detector_of(camera_id), lambda: analytics_of(camera_id))
             return plan
 
-        self._stages = InferStages(consumer, plan_of, self, max_in_flight=max_in_flight, meter=meter)
+        self._stages = InferStages(consumer, plan_of, self, max_in_flight=max_in_flight)
 
     def run(self) -> None:
         """Work until the topic has ended and everything in it is observed."""
@@ -86,7 +83,7 @@ class InferWorker:
             if record.value.frames:
                 self._ledger.dropped(record.value.camera_id, len(record.value.frames), "failed")
 
-    def done(self, record: Record[FrameWindow], window: FrameWindow) -> None:
+    def done(self, record: Record[FrameWindow], window: FrameWindow, _observe_s: float) -> None:
         """Account for it and commit it."""
         if window.frames:
             self._ledger.analysed(window.camera_id, len(window.frames))

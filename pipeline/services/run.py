@@ -9,15 +9,13 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import cast
 
 from pipeline import __version__
@@ -36,6 +34,7 @@ from pipeline.services import wiring
 from pipeline.services.infer import InferWorker, ResultSink
 from pipeline.services.ingest import CameraIngest
 from pipeline.services.monitor import Progress, RunMonitor
+from pipeline.services.signals import stopped_by_signals
 from pipeline.sources.base import SystemClock
 from pipeline.sources.open import Stream
 
@@ -106,7 +105,7 @@ def run(config: Config, options: RunOptions) -> RunResult:
         job = _Job(ingests, worker, topic, ledger, stop)
         first = parts.first_detector
         shown = RunView(first.provenance.model, first.provider, parts.threads, 0.0, 0.0)
-        with _stopped_by_signals(stop):
+        with stopped_by_signals(stop):
             job.start()
             _watch(job, monitor, shown, options, began_s)
         failures = job.finish()
@@ -195,27 +194,6 @@ def _progress(stream: Stream) -> Progress | None:
     if not stream.is_finite:
         return None
     return Progress(stream.position_s, stream.duration_s)
-
-
-@contextmanager
-def _stopped_by_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM drain; a second one ends at once. Elsewhere than in the main thread signals are left alone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        _log.info("%s: finishing what is in flight; once more to end at once", signal.Signals(number).name)
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Sinks:

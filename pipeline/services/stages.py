@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from pipeline.analytics.camera import CameraAnalytics, Observation
 from pipeline.bus.base import Consumer, Record
@@ -59,33 +59,14 @@ class CameraPlan(Protocol):
 class Results(ResultSink, Protocol[T]):
     """Takes what the stages give, on their thread and in the order of the log a partition."""
 
-    def done(self, record: Record[T], window: FrameWindow) -> None:
-        """Every frame and the status of ``window`` were observed."""
+    def done(self, record: Record[T], window: FrameWindow, observe_s: float) -> None:
+        """Every frame and the status of ``window`` were observed, in ``observe_s`` seconds."""
 
     def void(self, record: Record[T], window: FrameWindow) -> None:
         """The window was sent by a reader that is not its camera's any more: nothing of it counts."""
 
     def refused(self, record: Record[T], window: FrameWindow | None, error: Exception, /) -> None:
         """It cannot be decoded (then ``window`` is None) or analysed. What this raises ends the work."""
-
-
-StageName = Literal["decode", "detect", "observe"]
-
-
-class StageMeter(Protocol):
-    """Hears how long the stages take; called once a window."""
-
-    def stage(self, name: StageName, seconds: float) -> None:
-        """decode: of one window, by itself. detect: from handing over the first frame to the last detections.
-        observe: of all frames of one window."""
-
-
-class _Unmeasured:
-    def stage(self, name: StageName, seconds: float) -> None:
-        pass
-
-
-UNMEASURED: StageMeter = _Unmeasured()
 
 
 class ObservationFailed(Exception):
@@ -135,13 +116,12 @@ class _Job(Generic[T]):
     plan: CameraPlan | None = None
     detections: list[Future[Detections]] = field(default_factory=list)
     error: Exception | None = None
-    begun_s: float = 0.0
 
 
 PlanOf = Callable[[Record[T], FrameWindow], CameraPlan]
-"""The plan a window is judged under. Raises UnknownCamera, or any PasserbyError that refuses it."""
+"""The plan a window is judged under. Raises UnknownCamera or Refused."""
 DetectAgain = Callable[[FrameWindow, FrameDetector, Exception], list[Detections]]
-"""A second attempt at a window whose detection failed. What it raises as Refused refuses the window."""
+"""A second attempt at a window whose detection failed. Raises Refused when it is the window's fault."""
 
 
 class Refused(Exception):
@@ -169,7 +149,6 @@ class InferStages(Generic[T]):
         decode: Callable[[Record[T]], FrameWindow | Future[FrameWindow]] | None = None,
         detect_again: DetectAgain | None = None,
         max_in_flight: int = 4,
-        meter: StageMeter = UNMEASURED,
     ) -> None:
         self.cameras: dict[str, CameraInUse] = {}
         self._consumer = consumer
@@ -178,7 +157,6 @@ class InferStages(Generic[T]):
         self._decode = decode or attrgetter("value")
         self._detect_again = detect_again
         self._max_in_flight = max_in_flight
-        self._meter = meter
         self._decoding: deque[tuple[Record[T], FrameWindow | Future[FrameWindow]]] = deque()
         self._jobs: deque[_Job[T]] = deque()
         self._fences: dict[str, tuple[int, str]] = {}  # of windows begun: ahead of what is in ``cameras``
@@ -265,13 +243,17 @@ class InferStages(Generic[T]):
             self._jobs.append(job)
 
     def _begin(self, record: Record[T], window: FrameWindow) -> _Job[T]:
-        try:
-            plan = self._plan_of(record, window)
-        except (UnknownCamera, Refused) as error:
-            return _Job(record, window, error=error)
         if not self._may_speak(window):
             return _Job(record, window, void=True)
-        job = _Job(record, window, plan=plan, begun_s=time.perf_counter())
+        try:
+            plan = self._plan_of(record, window)
+        except UnknownCamera as error:
+            return _Job(record, window, error=error)
+        except Refused as error:
+            self._fences[window.camera_id] = (window.epoch, window.writer)
+            return _Job(record, window, error=error)
+        self._fences[window.camera_id] = (window.epoch, window.writer)
+        job = _Job(record, window, plan=plan)
         try:
             submit = plan.detector.submit if window.frames else None
             for frame in window.frames:
@@ -282,16 +264,12 @@ class InferStages(Generic[T]):
         return job
 
     def _may_speak(self, window: FrameWindow) -> bool:
-        """Whether the window's reader speaks for its camera; the first of a newer epoch does from now on."""
+        """Whether the window's reader speaks for its camera: the first that claims an epoch newer than the last."""
         fence = self._fences.get(window.camera_id)
         if fence is None:
             camera = self.cameras.get(window.camera_id)
             fence = (camera.epoch, camera.writer) if camera is not None else None
-        claim = (window.epoch, window.writer)
-        if fence is None or window.epoch > fence[0]:
-            self._fences[window.camera_id] = claim
-            return True
-        return claim == fence
+        return fence is None or window.epoch > fence[0] or fence == (window.epoch, window.writer)
 
     def _claim(self, record: Record[T], window: FrameWindow) -> CameraInUse:
         """The window's camera, which its reader now speaks for."""
@@ -309,27 +287,24 @@ class InferStages(Generic[T]):
             _check_times(analytics, window)
         except (ValueError, PasserbyError) as error:
             raise Refused(str(error)) from error
+        began_s = time.perf_counter()
         self._observe(job.record, window, analytics, found)
         camera.next_offset = job.record.offset + 1
-        self._results.done(job.record, window)
+        self._results.done(job.record, window, time.perf_counter() - began_s)
 
     def _detections(self, job: _Job[T], window: FrameWindow, plan: CameraPlan) -> list[Detections]:
         try:
-            found = [future.result() for future in job.detections]
+            return [future.result() for future in job.detections]
         except Exception as error:
             if self._detect_again is None:
                 raise
             return self._detect_again(window, plan.detector, error)
-        if found:
-            self._meter.stage("detect", time.perf_counter() - job.begun_s)
-        return found
 
     def _observe(
         self, record: Record[T], window: FrameWindow, analytics: CameraAnalytics, found: Sequence[Detections]
     ) -> None:
         results = self._results
         origin = Origin(topic=record.topic, partition=record.partition, offset=record.offset)
-        began_s = time.perf_counter()
         try:
             for frame, seen in zip(window.frames, found, strict=True):
                 results.observed(window, frame, analytics.observe(window, frame, seen, origin))
@@ -337,7 +312,6 @@ class InferStages(Generic[T]):
                 results.observed(window, None, analytics.status(window, origin))
         except Exception as error:
             raise ObservationFailed(record.partition, record.offset, error) from error
-        self._meter.stage("observe", time.perf_counter() - began_s)
 
 
 def _check_times(analytics: CameraAnalytics, window: FrameWindow) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pipeline.analytics.camera import CameraAnalytics
 from pipeline.config import CameraConfig, Config, config_sha256
 from pipeline.core.ledger import FrameLedger
+from pipeline.core.rules import CameraRules
 from pipeline.errors import ModelError
 from pipeline.inference.detector import Detector
 from pipeline.inference.store import Model, load_model
@@ -91,25 +92,28 @@ def classes_of(model: str) -> tuple[str, ...] | None:
         return None
 
 
-def build_analytics(parts: CameraParts) -> CameraAnalytics:
-    """The analytics of one camera, with the thresholds its model was made for."""
-    rules = parts.config.rules()
-    manifest = parts.detector.model.manifest.thresholds
-    thresholds = parts.config.thresholds
+def rules_under(camera: CameraConfig, detector: Detector) -> tuple[CameraRules, dict[str, str]]:
+    """A camera's rules with the thresholds its model was made for, and the provenance of its events."""
+    rules = camera.rules()
+    manifest = detector.manifest.thresholds
+    thresholds = camera.thresholds
     scores = {
         "high_score": manifest.score if thresholds.score is None else thresholds.score,
         "low_score": manifest.low if thresholds.low is None else thresholds.low,
     }
-    provenance = parts.detector.provenance
-    return CameraAnalytics(
-        replace(rules, tracker={**scores, **rules.tracker}),
-        provenance={
-            "model": provenance.model,
-            "model_version": provenance.model_version,
-            "model_sha256": provenance.model_sha256,
-            "config_sha256": config_sha256(parts.config),
-        },
-    )
+    provenance = {
+        "model": detector.provenance.model,
+        "model_version": detector.provenance.model_version,
+        "model_sha256": detector.provenance.model_sha256,
+        "config_sha256": config_sha256(camera),
+    }
+    return replace(rules, tracker={**scores, **rules.tracker}), provenance
+
+
+def build_analytics(parts: CameraParts) -> CameraAnalytics:
+    """The analytics of one camera."""
+    rules, provenance = rules_under(parts.config, parts.detector)
+    return CameraAnalytics(rules, provenance=provenance)
 
 
 def build_stream(parts: CameraParts, ledger: FrameLedger, clock: Clock, stop: threading.Event) -> Stream:

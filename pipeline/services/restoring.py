@@ -1,0 +1,118 @@
+"""Taking over a partition: what its cameras were when the last transaction over it was committed.
+
+1. the committed offset (the broker answers once no transaction over it is open)
+2. the partition of ``state``, until its marker ``partition/<n>`` says that very offset: the commit markers of one
+   transaction reach each partition at their own time, and a state that is one commit old would count twice
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipeline.bus.base import Malformed, Record
+from pipeline.bus.topics import CameraState, Forgotten, PartitionState, StateRecord
+
+_log = logging.getLogger(__name__)
+_AGAIN_S = 0.05
+
+
+class StateReader(Protocol):
+    """Reads the topic ``state``, read_committed."""
+
+    def beginning(self, partition: int) -> int: ...
+
+    def end(self, partition: int) -> int: ...
+
+    def read(self, partition: int, from_offset: int, to_offset: int) -> Iterator[Record[StateRecord | Malformed]]: ...
+
+
+@dataclass(slots=True)
+class RestoredPartition:
+    """A partition as of its last commit. next_offset: None where nothing was ever committed."""
+
+    partition: int
+    next_offset: int | None
+    cameras: dict[str, CameraState] = field(default_factory=dict)
+    malformed: list[Record[StateRecord | Malformed]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Restorer:
+    """Reads what was committed.
+
+    committed: the group's committed next offsets (waits for open transactions). windows_end: the end of a partition of
+    ``windows``. patience_s: how long a marker may be behind the committed offset before the state counts as lost.
+    """
+
+    committed: Callable[[], Mapping[int, int]]
+    state: StateReader
+    windows_end: Callable[[int], int]
+    patience_s: float = 20.0
+    now_s: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def restore(self, partitions: Sequence[int]) -> list[RestoredPartition]:
+        """The partitions, in this order."""
+        offsets = self.committed()
+        return [self._restore(partition, offsets.get(partition)) for partition in partitions]
+
+    def _restore(self, partition: int, committed: int | None) -> RestoredPartition:
+        found = RestoredPartition(partition, committed)
+        marker: int | None = None
+        position = self.state.beginning(partition)
+        deadline_s = self.now_s() + self.patience_s
+        while True:
+            end = self.state.end(partition)
+            for record in self.state.read(partition, position, end):
+                marker = _take(found, record, marker)
+            position = max(position, end)
+            if marker == committed or (marker or 0) > (committed or 0):
+                break
+            if self.now_s() >= deadline_s:
+                _log.error(
+                    "partition %d: committed up to %s, its state says %s: the state is lost; counting goes on from "
+                    "what there is", partition, committed, marker,
+                )  # fmt: skip
+                return found
+            self.sleep(_AGAIN_S)
+        if marker != committed and marker is not None:
+            self._settle(found, marker)
+        return found
+
+    def _settle(self, found: RestoredPartition, marker: int) -> None:
+        """The state is ahead of the group: the group's offsets expired or were set back, or the log was made anew."""
+        if marker > self.windows_end(found.partition):
+            _log.warning(
+                "partition %d: its state was of a longer log (up to %d): windows was made anew, so is the state",
+                found.partition, marker,
+            )  # fmt: skip
+            found.cameras.clear()
+            return
+        _log.warning(
+            "partition %d: committed up to %s, but its state holds everything up to %d: going on from there, so that "
+            "nothing counts twice", found.partition, found.next_offset, marker,
+        )  # fmt: skip
+        found.next_offset = marker
+
+
+def _take(found: RestoredPartition, record: Record[StateRecord | Malformed], marker: int | None) -> int | None:
+    """Take one record of the state; the marker as of now."""
+    state = record.value
+    if isinstance(state, Malformed):
+        _log.error("state, partition %d, offset %d: %s", record.partition, record.offset, state.reason)
+        found.cameras.pop(record.key, None)  # whatever it says, the older one is out of date
+        found.malformed.append(record)
+    elif isinstance(state, CameraState):
+        found.cameras[state.camera_id] = state
+    elif isinstance(state, PartitionState):
+        if state.partition == found.partition:
+            return state.next_offset
+    elif isinstance(state, Forgotten):
+        found.cameras.pop(state.key, None)
+        if state.key == PartitionState(found.partition, 0).key:
+            return None
+    return marker
