@@ -74,6 +74,7 @@ class StreamSettings:
     first_epoch: number of the first epoch (a worker that takes a camera over goes on counting).
     resume_after_us: what is read whole goes on behind the frame of this ``captured_at_us``: times, indices and the
         choice of the frames that remain are those of an undisturbed reading. Live sources take no notice.
+    on_decoded: told, for each packet, the seconds that the decoder took; on the thread that reads.
     """
 
     camera_id: str
@@ -93,6 +94,7 @@ class StreamSettings:
     preview_width: int = 1280
     first_epoch: int = 1
     resume_after_us: int | None = None
+    on_decoded: Callable[[float], None] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.sample_fps > 0:

@@ -5,6 +5,7 @@ FFmpeg logs nothing through this door: its messages repeat URLs with their passw
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -55,6 +56,7 @@ class Video:
         self.corrupt_packets = 0
         self.broke_off = False
         self._timestamps = BestEffort()
+        self._on_decoded = settings.on_decoded
         self._last_us: int | None = None
         if address.is_local:
             check_file(address)
@@ -109,6 +111,7 @@ class Video:
             context.options = {**context.options, "skip_loop_filter": "all"}
 
     def _decode(self, packet: av.Packet[VideoStream] | None) -> list[DecodedFrame]:
+        began_s = time.perf_counter()
         try:
             images = self._stream.codec_context.decode(packet)
         except av.error.EOFError:
@@ -116,6 +119,8 @@ class Video:
         except (av.error.FFmpegError, ValueError, OverflowError):
             self.corrupt_packets += 1
             return []
+        if self._on_decoded is not None and packet is not None:
+            self._on_decoded(time.perf_counter() - began_s)
         if (packet is not None and packet.is_corrupt) or any(image.is_corrupt for image in images):
             self.corrupt_packets += 1
         choose = self._timestamps.choose

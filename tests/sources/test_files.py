@@ -406,3 +406,11 @@ def test_real_clips(shared: Path, name: str, frames: int, seconds: float) -> Non
     assert len(taken.frames) == pytest.approx(seconds * 8, abs=2)
     assert taken.frames[-1].frame.pts_us / 1e6 == pytest.approx(seconds, abs=0.25)
     assert balanced(taken)
+
+
+def test_whoever_asks_is_told_how_long_each_packet_took(tmp_path: Path) -> None:
+    took: list[float] = []
+    taken = take_all(write_clip(tmp_path / "a.mp4", frames=50), sample_fps=25.0, on_decoded=took.append)
+    assert len(taken.frames) == 50
+    assert len(took) == 50
+    assert all(0 < seconds < 5 for seconds in took)
