@@ -1,38 +1,258 @@
-"""Records and consumed offsets in one transaction (KIP-447)."""
+"""Records and consumed offsets in one transaction (KIP-447).
+
+The commit, step by step; what fails before step 5 aborts, what fails in step 5 is decided by the broker:
+
+1. begin
+2. send the records (they go out while more are made)
+3. send_offsets_to_transaction with the consumer's group metadata: the broker refuses an old generation here
+4. flush, and look at every record's answer: kafka-python would commit without a record whose delivery timed out
+5. end the transaction
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaProducer as Client
+from kafka import TopicPartition
+from kafka import errors as kafka_errors
+from kafka.producer.future import FutureRecordMetadata
+from kafka.structs import OffsetAndMetadata
 
 from pipeline.bus.base import Message
+from pipeline.bus.kafka.consumer import KafkaConsumer
+from pipeline.bus.kafka.errors import translate
+from pipeline.bus.kafka.producer import check_size, wire_headers
+from pipeline.bus.kafka.repairs import mend_transactions, shut_producer
+from pipeline.errors import BusError, BusUnavailable, Fenced, TransactionAborted
+
+_log = logging.getLogger(__name__)
+_READY_S = 60.0
+_TAKEN_OVER = (
+    kafka_errors.ProducerFencedError,
+    kafka_errors.InvalidProducerEpochError,
+    kafka_errors.TransactionCoordinatorFencedError,
+    kafka_errors.FencedInstanceIdError,
+    kafka_errors.UnknownMemberIdError,
+)
+_WRONG = (kafka_errors.KafkaError, OSError, RuntimeError, ValueError, AssertionError, TypeError)
 
 
 class Transaction:
     """An open transaction; made by ``KafkaTransactions.transaction``."""
 
+    def __init__(self, client: Client, limit_bytes: Callable[[str], int]) -> None:
+        self._client = client
+        self._limit_bytes = limit_bytes
+        self.next_offsets: dict[int, int] = {}
+        self.sent: list[tuple[str, FutureRecordMetadata]] = []
+
     def send(self, topic_name: str, message: Message, partition: int | None = None) -> None:
         """Send within the transaction, to ``partition`` or by key. Raises RecordTooLarge before anything is sent."""
-        raise NotImplementedError
+        check_size(topic_name, message, self._limit_bytes(topic_name))
+        future = self._client.send(
+            topic_name, message.value, message.key.encode(), wire_headers(message), partition
+        )  # fmt: skip
+        self.sent.append((topic_name, future))
 
     def offsets(self, next_offsets: Mapping[int, int]) -> None:
         """Commit these next offsets of the consumer's partitions with the transaction (several calls add up)."""
-        raise NotImplementedError
+        self.next_offsets.update(next_offsets)
 
 
 class KafkaTransactions:
     """One transactional producer beside one consumer; made by ``KafkaBus.transactions``. Belongs to one thread."""
 
-    def transaction(self) -> AbstractContextManager[Transaction]:
+    def __init__(
+        self,
+        transactional_id: str,
+        consumer: KafkaConsumer[Any],
+        open_client: Callable[[], Client],
+        *,
+        limit_bytes: Callable[[str], int],
+        timeout_s: float,
+    ) -> None:
+        self.transactional_id = transactional_id
+        self._consumer = consumer
+        self._open_client = open_client
+        self._limit_bytes = limit_bytes
+        self._timeout_s = timeout_s
+        self._client: Client | None = None
+        self._fenced: Fenced | None = None
+        self._closed = False
+        self._owner = threading.Lock()
+        self._ready(time.monotonic() + _READY_S)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
         """Begin; commit at the end of the block; abort when the block raises.
 
-        Raises Fenced (we are a zombie: drop all, close, rejoin) or TransactionAborted (nothing counted: restore from
-        the committed offsets and go on). After TransactionAborted a new transaction may begin; after Fenced none.
-        Nothing is known of a commit whose answer did not come: ``TransactionAborted`` is raised only for what surely
-        was not committed; the unknown case is Fenced, since only a fresh look at the committed offsets decides it.
+        Raises Fenced (we are a zombie: drop all, close, rejoin) or TransactionAborted. The latter says that nothing
+        counted, or that nobody confirmed the commit: either way the committed offsets are decided when it is raised
+        or soon after (``KafkaBus.committed`` waits for that), and tell which; restore from them and go on. After
+        TransactionAborted a new transaction may begin; after Fenced none. BusUnavailable: none was begun.
         """
-        raise NotImplementedError
+        if not self._owner.acquire(blocking=False):
+            raise BusError("a transaction is open already: one after the other")
+        try:
+            client = self._ready(time.monotonic() + self._timeout_s)
+            try:
+                client.begin_transaction()
+            except _WRONG as error:
+                raise self._failed(error, "begin") from error
+            transaction = Transaction(client, self._limit_bytes)
+            try:
+                yield transaction
+            except kafka_errors.KafkaError as error:  # from Transaction.send: the transaction itself is broken
+                raise self._failed(error, "send") from error
+            except BaseException:
+                self._abort()
+                raise
+            self._commit(client, transaction)
+        finally:
+            self._owner.release()
 
     def close(self) -> None:
         """Abort what is open and leave."""
-        raise NotImplementedError
+        if not self._closed:
+            self._closed = True
+            if self._client is not None:
+                shut_producer(self._client)
+                self._client = None
+
+    # ------------------------------------------------------------------------------------------- the client
+
+    def _ready(self, until: float) -> Client:
+        """A producer whose earlier transactions are decided; a new one after trouble."""
+        if self._closed:
+            raise BusError(f"the transactions of {self.transactional_id} are closed")
+        if self._fenced is not None:
+            raise self._fenced
+        while self._client is None:
+            try:
+                self._client = self._initialised(max(1.0, until - time.monotonic()))
+            except BusUnavailable:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(0.2)
+        return self._client
+
+    def _initialised(self, timeout_s: float) -> Client:
+        client = self._open_client()
+        mend_transactions(client)
+        client.config["max_block_ms"] = int(timeout_s * 1000)
+        try:
+            client.init_transactions()
+        except _WRONG as error:
+            shut_producer(client)
+            raise translate(error, f"take over the transactions of {self.transactional_id}") from error
+        client.config["max_block_ms"] = int(self._timeout_s * 1000)
+        return client
+
+    def _discard(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            shut_producer(client)
+
+    # ------------------------------------------------------------------------------------------- the way out
+
+    def _commit(self, client: Client, transaction: Transaction) -> None:
+        until = time.monotonic() + self._timeout_s
+        manager, sender = client._transaction_manager, client._sender
+        step = "send the offsets"
+        try:
+            if transaction.next_offsets:
+                topic = self._consumer.topic.name
+                offsets = {
+                    TopicPartition(topic, partition): OffsetAndMetadata(offset, "", -1)
+                    for partition, offset in transaction.next_offsets.items()
+                }
+                result = manager.send_offsets_to_transaction(offsets, self._consumer.group_metadata())
+                sender.wakeup()
+                _await(result, until)
+            step = "send the records"
+            client.flush(timeout=max(0.1, until - time.monotonic()))
+            for topic_name, future in transaction.sent:
+                if not future.is_done:
+                    raise kafka_errors.KafkaTimeoutError(f"a record of {topic_name} has no answer")
+                if future.exception is not None:
+                    raise future.exception
+        except _WRONG as error:
+            raise self._failed(error, step) from error
+        try:
+            result = manager.begin_commit()
+            sender.wakeup()
+            _await(result, until)
+        except _WRONG as error:
+            raise self._undecided(error) from error
+
+    def _abort(self) -> bool:
+        """Abort; a producer that cannot is thrown away, and the next one aborts in its stead. True when it is done."""
+        client = self._client
+        if client is None:
+            return True
+        try:
+            result = client._transaction_manager.begin_abort()
+            client._sender.wakeup()
+            _await(result, time.monotonic() + min(5.0, self._timeout_s))
+            return True
+        except _WRONG as error:
+            _log.warning("transaction of %s: aborting failed: %s", self.transactional_id, error)
+            self._discard()
+            return False
+
+    def _failed(self, error: BaseException, step: str) -> BusError:
+        """What went wrong before the commit was asked for: surely nothing of the transaction counts."""
+        cause = self._cause(error)
+        fenced = self._taken_over(cause, step)
+        if fenced is not None:
+            return fenced
+        self._abort()
+        told = translate(cause, step)
+        return TransactionAborted(f"transaction of {self.transactional_id} aborted: {told}")
+
+    def _undecided(self, error: BaseException) -> BusError:
+        """The commit was asked for and not confirmed: a new producer of the same id makes the broker decide."""
+        cause = self._cause(error)
+        fenced = self._taken_over(cause, "commit")
+        if fenced is not None:
+            return fenced
+        self._discard()
+        try:
+            self._client = self._initialised(min(10.0, self._timeout_s))
+        except BusError as later:
+            _log.warning("%s", later)  # the next transaction tries again
+        told = translate(cause, "commit")
+        return TransactionAborted(f"transaction of {self.transactional_id} was not confirmed: {told}")
+
+    def _cause(self, error: BaseException) -> BaseException:
+        """kafka-python says "in an error state"; its manager knows why."""
+        manager = self._client._transaction_manager if self._client is not None else None
+        last = manager.last_error if manager is not None else None
+        return last if isinstance(last, BaseException) else error
+
+    def _taken_over(self, cause: BaseException, step: str) -> Fenced | None:
+        unknown = isinstance(cause, kafka_errors.CommitFailedError) and "UnknownMemberId" in str(cause)
+        if not unknown and not isinstance(cause, _TAKEN_OVER):
+            return None
+        if isinstance(cause, kafka_errors.FencedInstanceIdError) or unknown:
+            self._abort()  # the producer is still ours: give the offsets free at once
+        self._discard()
+        self._fenced = Fenced(f"transaction of {self.transactional_id}: {translate(cause, step)}")
+        return self._fenced
+
+    def __enter__(self) -> KafkaTransactions:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _await(result: Any, until: float) -> None:
+    if not result.wait(timeout_ms=max(0.0, until - time.monotonic()) * 1000):
+        raise kafka_errors.KafkaTimeoutError("no answer in time")

@@ -1,0 +1,111 @@
+"""What kafka-python 3.0.12 does wrongly for us, mended on the objects of one client; each with its reason.
+
+Docs/decisions/0071 tells how each was found; tests/bus/test_kafka_repairs.py fails when a new version of the library
+no longer has what is mended here (then the repair goes) or has it elsewhere (then it moves).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer
+from kafka import errors as kafka_errors
+from kafka.producer.transaction_manager import TransactionState
+
+_log = logging.getLogger(__name__)
+
+
+def mend_producer(client: KafkaProducer) -> None:
+    """Of an idempotent producer without transactions."""
+    manager, sender = client._transaction_manager, client._sender
+    reset, run_once, classify = manager.reset_producer_id, sender.run_once, manager.classify_batch_error
+
+    def reset_and_ask_again() -> None:
+        # A batch that expired after it was sent once makes the sender throw its producer id away. The state stays
+        # READY, and only UNINITIALIZED asks for a new id: the producer would stand still for ever, nothing ever done.
+        reset()
+        with manager._lock:
+            manager._current_state = TransactionState.UNINITIALIZED
+
+    def run_once_and_expire() -> None:
+        # Without a producer id (no broker since the start, or since the reset above) the sender never comes to the
+        # place where it looks for batches whose delivery timeout is over.
+        run_once()
+        if not manager.has_producer_id():
+            for batch in client._sender._accumulator.expired_batches():
+                sender._complete_batch_with_exception(batch, kafka_errors.KafkaTimeoutError("delivery timeout"))
+
+    def never_fatal(error: Any, batch: Any, log_start_offset: int = -1) -> str:
+        # One record that the broker refuses (too large for it, not authorised) would stop the producer for good. A new
+        # epoch instead: the refused batch fails alone, and the sequence numbers behind it begin anew.
+        meant: str = classify(error, batch, log_start_offset=log_start_offset)
+        kind = error if isinstance(error, type) else type(error)
+        if meant == manager.ERROR_CLASS_FATAL and kind not in manager._FATAL_ERRORS:
+            return str(manager.ERROR_CLASS_NEEDS_EPOCH_BUMP)
+        return meant
+
+    manager.reset_producer_id = reset_and_ask_again
+    manager.classify_batch_error = never_fatal
+    sender.run_once = run_once_and_expire
+
+
+def mend_transactions(client: KafkaProducer) -> None:
+    """Of a transactional producer.
+
+    An error that could be healed by a new epoch (KIP-360) aborts the open transaction at the broker, but a commit that
+    waits returns as if it had happened. Without epoch bumps the same errors are fatal, and we make a new producer.
+    """
+    client._transaction_manager._supports_epoch_bump = lambda: False
+
+
+def shut_producer(client: KafkaProducer) -> None:
+    """End a producer now; what it holds fails. Its own ``close`` raises when something is left, and does not close."""
+    sender = client._sender
+    sender.force_close()
+    sender.join(5)
+    client._unregister_cleanup()
+    client._closed = True
+
+
+def mend_consumer(client: KafkaConsumer, on_fenced: Callable[[BaseException], None]) -> None:
+    """Of a consumer in a group; ``on_fenced`` hears when another process came under our instance id."""
+    coordinator = client._coordinator
+    reset, heard = coordinator.reset_generation, coordinator._handle_heartbeat_response
+
+    def reset_and_prepare_again(*args: Any, **kwargs: Any) -> None:
+        # Thrown out while a rejoin is under way, it would not say that the partitions were lost, and go on behind its
+        # old positions in partitions that others had in between.
+        reset(*args, **kwargs)
+        coordinator.rejoining = False
+
+    def hear_heartbeat(response: Any, send_time: float) -> Any:
+        # A fenced instance id only stops the heartbeats: poll goes on giving records.
+        try:
+            return heard(response, send_time)
+        except kafka_errors.FencedInstanceIdError as error:
+            on_fenced(error)
+            raise
+
+    coordinator.reset_generation = reset_and_prepare_again
+    coordinator._handle_heartbeat_response = hear_heartbeat
+
+
+def forget_offset_answers(client: KafkaConsumer) -> None:
+    """An answer to an older question for committed offsets is not one to a new question."""
+    client._coordinator._offset_fetch_futures.clear()
+
+
+def skip_broken_fetch(client: KafkaConsumer) -> None:
+    """After an error inside a fetched batch: its exhausted iterator would be asked for ever, without a pause."""
+    client._fetcher._next_partition_records = None
+
+
+def shut_consumer(client: KafkaConsumer, timeout_s: float = 3) -> None:
+    """Leave the group and close; never raises, never hangs."""
+    with contextlib.suppress(Exception):
+        client.close(autocommit=False, timeout_ms=int(timeout_s * 1000))
+    with contextlib.suppress(Exception):
+        client._client.close()
