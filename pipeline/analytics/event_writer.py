@@ -150,6 +150,7 @@ class EventWriter:
             "epoch": scene.epoch,
             "state": status.state,
             "reason": status.reason,
+            "origin": dict(scene.origin),
         }
         self._write(scene, CAMERA_STATUS, status.at_us, f"status:{status.state}:{sequence}", "", data)
 

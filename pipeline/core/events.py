@@ -234,6 +234,7 @@ class CameraStatus(TypedDict):
     epoch: Epoch
     state: Literal["up", "down", "ended", "tampered"]
     reason: Annotated[str, Says("One line for people, without secrets.")]
+    origin: Origin
 
 
 class SceneEvent(TypedDict):
