@@ -52,6 +52,12 @@ def _run(
     stop_after: Annotated[
         float | None, typer.Option("--stop-after", metavar="SECONDS", min=0.1, help="Stop and drain after this long.")
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics-port", metavar="PORT", min=0, help="Answer /metrics (Prometheus), /livez and /readyz there."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No live view and no closing words.")] = False,
     log_format: LogFormatOption = LogFormat.CONSOLE,
 ) -> None:
@@ -72,7 +78,10 @@ def _run(
     config = _config(videos or [], config_file, lines or [], model, classes, anchor, sample_fps)
     if threads is not None:
         config = config.model_copy(update={"inference": config.inference.model_copy(update={"threads": threads})})
-    result = run(config, RunOptions(out, annotate=annotate, stop_after_s=stop_after, live_view=not quiet))
+    options = RunOptions(
+        out, annotate=annotate, stop_after_s=stop_after, live_view=not quiet, metrics_port=metrics_port
+    )
+    result = run(config, options)
     for camera_id, reason in result.failures.items():
         sys.stderr.write(f"passerby: {camera_id}: {reason}\n")
     if not quiet:

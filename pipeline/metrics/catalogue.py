@@ -124,9 +124,9 @@ _LATENCY = (
     Metric(
         "passerby_stage_duration_seconds", "histogram", "Time in a stage of the way from camera to event.",
         "decode: FFmpeg, a packet (about a frame; waiting for it not counted); encode: a window's pictures into "
-        "bytes; send: a window handed to the client until acknowledged; wire: sent until polled; unpack: a window's bytes into "
-        "pictures; batch_wait: the oldest picture of a batch; inference: a batch in the network; analytics: a "
-        "window, with writing its results in run; commit: a transaction, from begin to committed",
+        "bytes; send: a window handed to the client until acknowledged; wire: sent until polled; unpack: a window's "
+        "bytes into pictures; batch_wait: the oldest picture of a batch; inference: a batch in the network; "
+        "analytics: a window, with writing its results in run; commit: a transaction, from begin to committed",
         ("stage",), EVERY, (), _FAST_S,
     ),
     Metric(

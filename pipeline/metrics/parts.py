@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipeline.core.classes import Group
 from pipeline.core.events import Event
 
 
@@ -29,7 +30,7 @@ class ObservationLike(Protocol):
     @property
     def events(self) -> Sequence[Event]: ...
     @property
-    def occupancy(self) -> Mapping[str, int]:
+    def occupancy(self) -> Mapping[Group, int]:
         """Group -> objects in the picture."""
 
     @property

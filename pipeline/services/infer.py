@@ -37,7 +37,8 @@ class _Fixed:
 class InferWorker:
     """The stages over a bus of this process, until its topic ends: results go to ``sink`` as they come.
 
-    max_in_flight: windows handed to the detector and not yet observed.
+    max_in_flight: windows handed to the detector and not yet observed. on_turn: called at each turn of the loop.
+    on_done: hears of each finished window, and of the seconds that observing it took.
     """
 
     def __init__(
@@ -49,7 +50,11 @@ class InferWorker:
         ledger: FrameLedger,
         *,
         max_in_flight: int = 4,
+        on_turn: Callable[[], None] = lambda: None,
+        on_done: Callable[[FrameWindow, float], None] = lambda _window, _observe_s: None,
     ) -> None:
+        self._on_turn = on_turn
+        self._on_done = on_done
         self.observed = sink.observed
         self._consumer = consumer
         self._ledger = ledger
@@ -68,6 +73,7 @@ class InferWorker:
         """Work until the topic has ended and everything in it is observed."""
         stages = self._stages
         while stages.in_flight or not self._consumer.ended:
+            self._on_turn()
             stages.take(_POLL_S)
             try:
                 stages.finish_next()
@@ -83,11 +89,12 @@ class InferWorker:
             if record.value.frames:
                 self._ledger.dropped(record.value.camera_id, len(record.value.frames), "failed")
 
-    def done(self, record: Record[FrameWindow], window: FrameWindow, _observe_s: float) -> None:
+    def done(self, record: Record[FrameWindow], window: FrameWindow, observe_s: float) -> None:
         """Account for it and commit it."""
         if window.frames:
             self._ledger.analysed(window.camera_id, len(window.frames))
         self._consumer.commit([record])
+        self._on_done(window, observe_s)
 
     def void(self, record: Record[FrameWindow], window: FrameWindow) -> None:
         """Sent by a reader that was already replaced: the newer stream tells the same span of time."""

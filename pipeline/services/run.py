@@ -26,11 +26,13 @@ from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.ledger import FrameLedger, LedgerLine
 from pipeline.core.rules import CameraRules
 from pipeline.inference.batching import Batcher
+from pipeline.metrics import RunMetrics
 from pipeline.outputs.annotated import AnnotatedVideo, Annotator, Totals
 from pipeline.outputs.jsonl import JsonLinesWriter, write_ledger
 from pipeline.outputs.report import ReportBuilder
 from pipeline.outputs.terminal import LiveView, RunView
 from pipeline.services import wiring
+from pipeline.services.health import Health, serving
 from pipeline.services.infer import InferWorker, ResultSink
 from pipeline.services.ingest import CameraIngest
 from pipeline.services.monitor import Progress, RunMonitor
@@ -45,12 +47,17 @@ WINDOWS_TOPIC = "passerby.windows"
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a run behaves beside its configuration. ``stop_after_s``: wall seconds, None to run to the end."""
+    """How a run behaves beside its configuration.
+
+    stop_after_s: wall seconds, None to run to the end. metrics_port: where it answers Prometheus and probes (0: any
+    free port), None for nowhere.
+    """
 
     out: Path
     annotate: bool = False
     stop_after_s: float | None = None
     live_view: bool = True
+    metrics_port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,25 +78,43 @@ class RunResult:
 
 def run(config: Config, options: RunOptions) -> RunResult:
     """Do the main job. Raises ModelError, ConfigError, OutputError; what was counted until then is kept."""
+    ledger, health = FrameLedger(), Health("models")
+    metrics = RunMetrics(ledger)
+    with serving(options.metrics_port, metrics, health):
+        return _run(config, options, ledger, metrics, health)
+
+
+def _run(config: Config, options: RunOptions, ledger: FrameLedger, metrics: RunMetrics, health: Health) -> RunResult:
     began_s = time.monotonic()
     annotate = options.annotate or config.output.annotate
     parts = wiring.build(config, preview="all" if annotate else "first" if config.output.report else "none")
-    ledger, stop, clock = FrameLedger(), threading.Event(), SystemClock()
+    health.ready("models")
+    stop, clock = threading.Event(), SystemClock()
     topic: MemoryTopic[FrameWindow] = MemoryTopic(WINDOWS_TOPIC, list(parts.cameras))
     with ExitStack() as stack:
         writer = stack.enter_context(JsonLinesWriter(options.out))
         sinks = _Sinks(config, options.out, writer, annotate=annotate)
         stack.callback(sinks.close)
-        streams = {camera_id: wiring.build_stream(p, ledger, clock, stop) for camera_id, p in parts.cameras.items()}
+        streams = {
+            camera_id: wiring.build_stream(p.measured(metrics.decoded), ledger, clock, stop)
+            for camera_id, p in parts.cameras.items()
+        }
+        _tell_what_there_is(metrics, parts, streams)
         monitor = RunMonitor(
             list(parts.cameras), ledger, now_s=time.monotonic, utc_us=clock.utc_us,
             progress_of=lambda camera_id: _progress(streams[camera_id]),
         )  # fmt: skip
         sinks.add(monitor)
+        sinks.add(metrics)
         batchers = {
-            name: stack.enter_context(Batcher(detector, workers=parts.threads, wait_s=config.inference.batch_wait_s))
+            name: stack.enter_context(
+                Batcher(
+                    detector, workers=parts.threads, wait_s=config.inference.batch_wait_s,
+                    on_batch=partial(metrics.batch, detector.provenance.model),
+                )
+            )
             for name, detector in parts.detectors.items()
-        }
+        }  # fmt: skip
         ingests = [
             CameraIngest(camera_id, partial(streams.__getitem__, camera_id), topic.producer(), p.windows, ledger)
             for camera_id, p in parts.cameras.items()
@@ -101,6 +126,8 @@ def run(config: Config, options: RunOptions) -> RunResult:
             sinks,
             ledger,
             max_in_flight=max(4, 2 * parts.threads),
+            on_turn=health.turned,
+            on_done=metrics.analysed,
         )
         job = _Job(ingests, worker, topic, ledger, stop)
         first = parts.first_detector
@@ -118,6 +145,15 @@ def run(config: Config, options: RunOptions) -> RunResult:
     if job.error is not None:
         raise job.error
     return RunResult(options.out, lines, failures, time.monotonic() - began_s, stopped=stop.is_set())
+
+
+def _tell_what_there_is(metrics: RunMetrics, parts: wiring.RunParts, streams: Mapping[str, Stream]) -> None:
+    for detector in parts.detectors.values():
+        made = detector.provenance
+        metrics.model_loaded(made.model, made.model_version, made.model_sha256, detector.provider)
+    for camera_id, camera in parts.cameras.items():
+        stream = streams[camera_id]
+        metrics.camera_came(camera.config.rules(), lambda stream=stream: stream.health)  # type: ignore[misc]
 
 
 class _Job:

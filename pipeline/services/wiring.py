@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pipeline.analytics.camera import CameraAnalytics
@@ -28,6 +29,10 @@ class CameraParts:
     detector: Detector
     settings: StreamSettings
     windows: WindowSettings
+
+    def measured(self, on_decoded: Callable[[float], None]) -> CameraParts:
+        """The same, telling how long each packet took to decode."""
+        return replace(self, settings=replace(self.settings, on_decoded=on_decoded))
 
 
 @dataclass(frozen=True, slots=True)

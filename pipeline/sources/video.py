@@ -119,7 +119,7 @@ class Video:
         except (av.error.FFmpegError, ValueError, OverflowError):
             self.corrupt_packets += 1
             return []
-        if self._on_decoded is not None and packet is not None:
+        if self._on_decoded is not None and packet is not None and packet.size:
             self._on_decoded(time.perf_counter() - began_s)
         if (packet is not None and packet.is_corrupt) or any(image.is_corrupt for image in images):
             self.corrupt_packets += 1
