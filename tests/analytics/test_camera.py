@@ -78,7 +78,8 @@ def test_a_stream_that_ends_or_goes_down_closes_what_was_open_once(state: str) -
         player.show(t, [person(300, 200)])
     closing = player.tell(state, 9.0).events  # type: ignore[arg-type]
     assert [event.type for event in closing] == [told.ZONE_EXITED, told.COUNT_WINDOW, told.CAMERA_STATUS]
-    assert closing[-1].data == {"camera_id": "gate", "epoch": 0, "state": state, "reason": "because"}
+    origin = {"topic": "passerby.windows", "partition": 0, "offset": 7}
+    assert closing[-1].data == {"camera_id": "gate", "epoch": 0, "state": state, "reason": "because", "origin": origin}
     assert closing[-1].time_us == START_US + 9_000_000
     assert player.camera.close().events == ()
     later = [player.show(20 + t, [person(300, 200)]) for t in instants(1, 8)]
