@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests import broker as brokers
+from tests.broker import Broker, BrokerMaker
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -38,3 +42,39 @@ def shared() -> Path:
     if not data.is_dir():
         _missing(f"{data.parent.name}/data beside the repository")
     return data
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A real Kafka broker that the whole session shares: use a ``prefix`` of your own, and leave it running."""
+    there = brokers.existing()
+    if there is not None:
+        yield there
+        return
+    if lacking := brokers.missing():
+        _missing(f"{lacking}, which a Kafka broker needs,")
+    started = brokers.start(tmp_path_factory.mktemp("kafka"))
+    yield started
+    started.kill()  # its data go with the folder
+
+
+@pytest.fixture
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerMaker]:
+    """Makes brokers of a test's own, to stop, kill and secure; arguments as ``tests.broker.start``."""
+    if lacking := brokers.missing():
+        _missing(f"{lacking}, which a Kafka broker needs,")
+    made: list[Broker] = []
+
+    def make(**options: object) -> Broker:
+        made.append(brokers.start(tmp_path_factory.mktemp("kafka"), **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.kill()
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix of topics that no other test has."""
+    return f"t{uuid.uuid4().hex[:10]}"

@@ -8,12 +8,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from pipeline.bus.base import Record
-from pipeline.errors import BusError
+from pipeline.bus.base import Malformed, Message, Record, Topic
+from pipeline.errors import BusError, RecordMalformed, RecordTooLarge
 
 T = TypeVar("T")
 
@@ -30,12 +30,25 @@ class MemoryTopic(Generic[T]):
     """A topic in memory. ``keys`` fixes the partition of each key; an unknown key is an error.
 
     capacity: records a key may have waiting (not yet polled) before ``send`` waits.
+    codec: values go through it as they would on the wire, and what it cannot read comes as Malformed; without one
+    they are handed over as they are.
+    limit_bytes: of a record's bytes (only with a codec).
     """
 
-    def __init__(self, name: str, keys: Sequence[str], capacity: int = 4) -> None:
+    def __init__(
+        self,
+        name: str,
+        keys: Sequence[str],
+        capacity: int = 4,
+        *,
+        codec: Topic[T] | None = None,
+        limit_bytes: int | None = None,
+    ) -> None:
         if capacity < 1:
             raise ValueError("a topic holds at least one record a key")
         self.name = name
+        self._codec = codec
+        self._limit_bytes = limit_bytes
         self._capacity = capacity
         self._partitions: dict[str, _Partition[T]] = {key: _Partition(n) for n, key in enumerate(keys)}
         self._turn: deque[str] = deque(keys)  # whose record is polled next: fair over the keys
@@ -73,7 +86,32 @@ class MemoryTopic(Generic[T]):
         with self._changed:
             return len(self._partitions[key].waiting)
 
-    def _append(self, key: str, value: T, *, wait: bool) -> bool:
+    def _on_the_wire(self, key: str, value: Any) -> Any:
+        """The value as it lies in the topic: a Message where there is a codec."""
+        if self._codec is None:
+            return value
+        message = value if isinstance(value, Message) else self._codec.encode(key, value)
+        size = len(message.value or b"")
+        if self._limit_bytes is not None and size > self._limit_bytes:
+            raise RecordTooLarge(
+                f"a record of {key!r} for {self.name} has {size} bytes, and the topic takes {self._limit_bytes}"
+            )
+        return message
+
+    def _read(self, record: Record[T]) -> Record[T]:
+        """The record as the consumer sees it."""
+        if self._codec is None:
+            return record
+        message: Any = record.value
+        value: Any
+        try:
+            value = self._codec.decode(message)
+        except RecordMalformed as error:
+            value = Malformed(message, str(error))
+        return replace(record, value=value, headers=message.headers)
+
+    def _append(self, key: str, value: Any, *, wait: bool) -> bool:
+        value = self._on_the_wire(key, value)
         with self._changed:
             partition = self._partitions.get(key)
             if partition is None:
@@ -94,7 +132,7 @@ class MemoryTopic(Generic[T]):
             self._changed.wait_for(lambda: self._any_waiting() or self._ended(), timeout_s)
             taken: list[Record[T]] = []
             if self._closed:
-                return taken
+                return []
             idle = 0
             while len(taken) < max_records and idle < len(self._turn):
                 key = self._turn[0]
@@ -109,7 +147,7 @@ class MemoryTopic(Generic[T]):
                 taken.append(record)
             if taken:
                 self._changed.notify_all()
-            return taken
+        return [self._read(record) for record in taken]
 
     def _commit(self, records: Sequence[Record[T]]) -> None:
         with self._changed:
@@ -151,6 +189,11 @@ class MemoryProducer(Generic[T]):
         """Append if there is room for this key; say whether it was."""
         self._require_open()
         return self._topic._append(key, value, wait=False)
+
+    def send_message(self, message: Message) -> None:
+        """``send`` of a message as it is, to a topic with a codec."""
+        self._require_open()
+        self._topic._append(message.key, message, wait=True)
 
     def close(self) -> None:
         """No more will be sent by this producer; closing twice is harmless."""

@@ -12,6 +12,12 @@ What kafka-python 3.0.12 does, and where we work around it: docs/decisions/0071-
 
 from __future__ import annotations
 
+import warnings
+
+with warnings.catch_warnings():  # kafka-python 3.0.12 reads its schemas by a function that Python calls deprecated
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    import kafka as _kafka  # noqa: F401
+
 from pipeline.bus.kafka.admin import KafkaAdmin, TopicDescription
 from pipeline.bus.kafka.bus import KafkaBus
 from pipeline.bus.kafka.consumer import KafkaConsumer

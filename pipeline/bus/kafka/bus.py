@@ -197,6 +197,10 @@ class KafkaBus:
         """The largest record the topic is declared to take."""
         return self._limits.get(topic_name, UNDECLARED_LIMIT)
 
+    def declare_limit(self, topic_name: str, limit_bytes: int) -> None:
+        """Of a topic that is in no declaration (before its producer is made)."""
+        self._limits[topic_name] = limit_bytes
+
     def close(self) -> None:
         """Close everything this bus made, newest first; closing twice is harmless."""
         with self._lock:

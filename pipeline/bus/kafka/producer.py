@@ -137,6 +137,15 @@ class KafkaProducer(Generic[T]):
         with self._changed:
             return self._client is not None
 
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until a broker was met; say whether. Raises what does not pass by itself (BusDenied, TopicMissing)."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._client is not None or self._hopeless() or self._closed, timeout_s)
+            if self._client is None and self._hopeless():
+                assert self._trouble is not None
+                raise self._trouble
+            return self._client is not None
+
     def close(self, timeout_s: float = 10) -> None:
         """Send what waits (for up to ``timeout_s``; the rest fails into ``on_sent``) and leave."""
         with self._changed:
@@ -220,7 +229,7 @@ class KafkaProducer(Generic[T]):
                     self._waiting += 1
                     self._waiting_bytes += size
                     return self._client
-                if self._trouble is not None and not self._trouble.retriable:
+                if self._trouble is not None and self._hopeless():
                     raise self._trouble
                 left = until - time.monotonic()
                 if block_s == 0:
@@ -228,6 +237,10 @@ class KafkaProducer(Generic[T]):
                 if left <= 0:
                     raise self._no_room(block_s)
                 self._changed.wait(left)
+
+    def _hopeless(self) -> bool:
+        """Waiting does not help: somebody has to do something first."""
+        return self._trouble is not None and not self._trouble.retriable
 
     def _no_room(self, block_s: float) -> BusError:
         if self._client is None:

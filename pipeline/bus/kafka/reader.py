@@ -49,7 +49,7 @@ class KafkaReader(Generic[T]):
     def partition_of(self, key: str) -> int:
         """The partition a producer puts ``key`` into (Kafka's default: murmur2 of the key)."""
         partitions = self.partitions()
-        return partitions[(murmur2(key.encode()) & 0x7FFFFFFF) % len(partitions)]
+        return partitions[(int(murmur2(key.encode())) & 0x7FFFFFFF) % len(partitions)]
 
     def beginning(self, partition: int) -> int:
         """The oldest offset there is."""

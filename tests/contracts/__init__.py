@@ -1,0 +1,1 @@
+"""One suite of behaviour a contract; each implementation inherits it."""
