@@ -10,7 +10,20 @@ import typer
 from pipeline import __version__
 from pipeline.errors import PasserbyError
 
-_COMMANDS = ("run", "init", "check", "probe", "models", "detect", "evaluate", "demo", "contracts", "tail", "lag")
+_COMMANDS = (
+    "run",
+    "init",
+    "check",
+    "probe",
+    "models",
+    "detect",
+    "evaluate",
+    "demo",
+    "contracts",
+    "tail",
+    "lag",
+    "replay",
+)
 
 app = typer.Typer(
     name="passerby",

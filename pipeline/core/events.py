@@ -277,6 +277,12 @@ def rfc3339(at_us: int) -> str:
     return (_UNIX_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def microseconds(time: str) -> int:
+    """UTC microseconds since 1970 of a time in RFC 3339: the other way of ``rfc3339``. Raises ValueError."""
+    passed = datetime.fromisoformat(time) - _UNIX_EPOCH
+    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
+
+
 def event_id(camera_id: str, epoch: int, frame_index: int, rule: str, track: str, type_: str) -> str:
     """The id of an event: a hash of what happened, so that the same input gives the same id."""
     told = "\x1f".join((camera_id, str(epoch), str(frame_index), rule, track, type_))
