@@ -38,7 +38,7 @@ STATUS = Event(
 )
 DOCUMENT = CameraDocument(
     "gate",
-    {"source": {"url": "rtsp://user:${GATE_PASSWORD}@gate.example/stream"}, "sample_fps": 7.3, "masks": [[0, 1]]},
+    {"source": {"url": "rtsp://user:${GATE_PASSWORD}@gate.example/stream"}, "sample_fps": 7.3, "masks": []},
 )
 CAMERA_STATE = CameraState(
     "gate",
@@ -47,7 +47,7 @@ CAMERA_STATE = CameraState(
     12,
     DOCUMENT.document,
     b'{"version":1,"x":0.1}\x00\xff',
-    {"writer": "w-1", "features": [0.1, 1e-300]},
+    {"features": [0.1, 1e-300]},
 )
 PARTITION_STATE = PartitionState(17, 2**53 + 1)
 INGEST_STATE = IngestState("gate", 3, 4700, "w-1", {"last_us": AT_US})

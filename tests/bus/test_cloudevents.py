@@ -83,8 +83,8 @@ def test_not_a_number_is_refused_when_it_is_written() -> None:
 
 
 def headers(**changed: bytes | None) -> tuple[tuple[str, bytes], ...]:
-    told = {name: value for name, value in encode_event(STATUS).headers}
-    told |= {name.replace("__", "-"): value for name, value in changed.items()}  # type: ignore[dict-item]
+    told: dict[str, bytes | None] = dict(encode_event(STATUS).headers)
+    told |= {name.replace("__", "-"): value for name, value in changed.items()}
     return tuple((name, value) for name, value in told.items() if value is not None)
 
 
