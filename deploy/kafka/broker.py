@@ -259,7 +259,8 @@ def pid_of(node: Node) -> int | None:
         pid = int(node.pid_file.read_text())
     except (OSError, ValueError):
         return None
-    told = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    ps = ["ps", "-ww", "-o", "command=", "-p", str(pid)]  # -ww: whole lines, whatever COLUMNS says
+    told = subprocess.run(ps, capture_output=True, text=True, check=False).stdout
     return pid if str(node.properties) in told else None
 
 
@@ -288,10 +289,10 @@ def brokers_seen(node: Node) -> int:
         return 0
 
 
-def wait_until_up(cluster: list[Node], timeout_s: float) -> None:
-    """Return when every broker knows all the others; Trouble when one dies or the time is over."""
+def wait_until_up(cluster: list[Node], members: int, timeout_s: float) -> None:
+    """Return when each of these knows of ``members`` brokers; Trouble when one dies or the time is over."""
     until = time.monotonic() + timeout_s
-    while any(brokers_seen(node) < len(cluster) for node in cluster):
+    while any(brokers_seen(node) < members for node in cluster):
         for node in cluster:
             if pid_of(node) is None:
                 raise Trouble(
@@ -353,8 +354,14 @@ def bootstrap(cluster: list[Node]) -> str:
 
 def start_command(args: argparse.Namespace) -> int:
     """Start in the background, wait until all answer, print the bootstrap servers."""
-    cluster, _ = bring_up(args, own_session=True)
-    wait_until_up([n for n in cluster if args.node in (None, n.number)] if args.node else cluster, args.timeout)
+    cluster, started = bring_up(args, own_session=True)
+    asked = [node for node in cluster if args.node in (None, node.number)]
+    try:
+        wait_until_up(asked, sum(pid_of(node) is not None for node in cluster), args.timeout)
+    except Trouble:
+        for process in started:
+            process.kill()
+        raise
     print(bootstrap(cluster))
     return 0
 
@@ -368,7 +375,7 @@ def run_command(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, leave)
     cluster, processes = bring_up(args, own_session=True)
     try:
-        wait_until_up(cluster, args.timeout)
+        wait_until_up(cluster, len(cluster), args.timeout)
         print(f"{bootstrap(cluster)} answers; data in {cluster[0].folder.parent}; Ctrl+C stops", flush=True)
         while all(process.poll() is None for process in processes):
             time.sleep(0.2)
