@@ -79,24 +79,32 @@ class Restorer:
                 )  # fmt: skip
                 return found
             self.sleep(_AGAIN_S)
-        if marker != committed and marker is not None:
+        if marker is not None:
             self._settle(found, marker)
         return found
 
     def _settle(self, found: RestoredPartition, marker: int) -> None:
-        """The state is ahead of the group: the group's offsets expired or were set back, or the log was made anew."""
-        if marker > self.windows_end(found.partition):
+        """Is the state ahead of the log, or of the group?"""
+        if self._is_beyond_the_log(found.partition, marker):
             _log.warning(
-                "partition %d: its state was of a longer log (up to %d): windows was made anew, so is the state",
+                "partition %d: its state is of a longer log (up to %d): windows was made anew, so is the state",
                 found.partition, marker,
             )  # fmt: skip
             found.cameras.clear()
-            return
-        _log.warning(
-            "partition %d: committed up to %s, but its state holds everything up to %d: going on from there, so that "
-            "nothing counts twice", found.partition, found.next_offset, marker,
-        )  # fmt: skip
-        found.next_offset = marker
+            found.next_offset = None
+        elif marker != found.next_offset:
+            _log.warning(
+                "partition %d: committed up to %s, but its state holds everything up to %d: going on from there, so "
+                "that nothing counts twice", found.partition, found.next_offset, marker,
+            )  # fmt: skip
+            found.next_offset = marker
+
+    def _is_beyond_the_log(self, partition: int, marker: int) -> bool:
+        """Whether the log ends before ``marker``; asked twice, since a broker that just took over may lag behind."""
+        if marker <= self.windows_end(partition):
+            return False
+        self.sleep(1.0)
+        return marker > self.windows_end(partition)
 
 
 def _take(found: RestoredPartition, record: Record[StateRecord | Malformed], marker: int | None) -> int | None:

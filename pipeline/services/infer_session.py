@@ -1,0 +1,510 @@
+"""One membership of an inference worker in its group: exactly-once from the windows to counts and events.
+
+    1. poll, decode, detect, observe (stages); results are gathered, a partition at a time
+    2. every ``commit_interval_s`` one transaction: events and counts, the state of the cameras that changed, the
+       marker ``partition/<n>``, dead letters, and the offsets behind the windows they came from
+    3. a partition that comes is restored first (restoring); one that goes is finished and committed; of one that is
+       lost, everything is dropped
+    4. an aborted transaction: drop everything, restore, go on; fenced: whoever called opens a new session
+
+What is gathered but not committed can be dropped at any time: the windows come again, and give the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pipeline.analytics.camera import Observation
+from pipeline.bus.base import Consumer, Malformed, Message, PartitionListener, Record, Topic
+from pipeline.bus.topics import CameraState, DeadLetter, PartitionState, Topics
+from pipeline.core.detections import Detections
+from pipeline.core.frame import Frame, FrameWindow
+from pipeline.errors import BusError, Fenced, OffsetGone, RecordMalformed, TransactionAborted
+from pipeline.metrics import InferMetrics
+from pipeline.services.plans import Plan, Plans
+from pipeline.services.restoring import RestoredPartition, Restorer
+from pipeline.services.stages import (
+    CameraInUse,
+    CameraPlan,
+    FrameDetector,
+    InferStages,
+    ObservationFailed,
+    Refused,
+)
+
+_log = logging.getLogger(__name__)
+_POLL_S = 0.1
+_SWEEP_S = 15.0
+Raw = bytes | Malformed
+
+
+class OpenTransaction(Protocol):
+    """A transaction that is open; see ``pipeline.bus.kafka``."""
+
+    def send(self, topic_name: str, message: Message, partition: int | None = None) -> None: ...
+
+    def offsets(self, next_offsets: Mapping[int, int]) -> None: ...
+
+
+class Transactions(Protocol):
+    """Sends records and commits offsets together. Raises TransactionAborted or Fenced."""
+
+    def transaction(self) -> AbstractContextManager[OpenTransaction]: ...
+
+    def close(self) -> None: ...
+
+
+class WindowsConsumer(Consumer[Raw], Protocol):
+    """A member of the group; see ``pipeline.bus.kafka``."""
+
+    def seek(self, offsets: Mapping[int, int]) -> None: ...
+
+    @property
+    def assignment(self) -> tuple[int, ...]: ...
+
+    def lag(self) -> dict[int, int]: ...
+
+    def close(self) -> None: ...
+
+
+class WorkerBus(Protocol):
+    """What a session needs of a bus. ``KafkaBus`` keeps it; tests use a log in memory."""
+
+    def consumer(
+        self,
+        topic: Topic[Any],
+        group: str,
+        *,
+        instance_id: str | None = None,
+        listener: PartitionListener | None = None,
+        session_timeout_s: float = 10,
+    ) -> Any: ...
+
+    def transactions(self, transactional_id: str, consumer: Any, *, timeout_s: float = 15) -> Any: ...
+
+    def reader(self, topic: Topic[Any]) -> Any: ...
+
+    def committed(self, group: str, topic_name: str) -> dict[int, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How a session works.
+
+    worker_id: unique in the group. max_in_flight: windows polled and not yet observed. forget_after_s: a camera that
+    was removed from the topic is forgotten after so long without a window.
+    """
+
+    group: str
+    worker_id: str
+    commit_interval_s: float = 0.5
+    session_timeout_s: float = 10.0
+    transaction_timeout_s: float = 15.0
+    max_in_flight: int = 8
+    forget_after_s: float = 60.0
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What the next transaction carries of one partition."""
+
+    next_offset: int
+    messages: list[tuple[str, Message]] = field(default_factory=list)
+    cameras: dict[str, None] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
+    dead: list[tuple[str, str]] = field(default_factory=list)
+
+
+class InferSession:
+    """From joining the group to leaving it; a context manager. All of it runs on the caller's thread.
+
+    unpack: where windows are decoded.
+    """
+
+    def __init__(
+        self,
+        bus: WorkerBus,
+        topics: Topics,
+        plans: Plans,
+        settings: SessionSettings,
+        metrics: InferMetrics,
+        *,
+        unpack: Executor,
+        now_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._bus = bus
+        self._topics = topics
+        self._plans = plans
+        self._settings = settings
+        self._metrics = metrics
+        self._unpack = unpack
+        self._now_s = now_s
+        self._messages: list[tuple[str, Message]] = []  # of the window that is being observed
+        self._gathered: dict[int, _Gathered] = {}
+        self._first_gathered_s: float | None = None
+        self._offsets: dict[int, int] = {}  # what is committed, a partition
+        self._in_use: dict[str, tuple[int, Mapping[str, Any] | None]] = {}  # revision and document of each camera
+        self._told: dict[str, tuple[CameraPlan, int]] = {}  # what the metrics know: plan and partition of a camera
+        self._finished_s: dict[str, float] = {}
+        self._poison: dict[tuple[int, int], str] = {}
+        self._stale = False
+        self._swept_s = now_s()
+        self.last_window_s: float | None = None
+        self.assigned_s: float | None = None
+        with ExitStack() as stack:
+            self._windows = stack.enter_context(closing(bus.reader(topics.windows_raw)))
+            state = stack.enter_context(closing(bus.reader(topics.state)))
+            self._restorer = Restorer(
+                lambda: bus.committed(settings.group, topics.windows.name), state, self._windows.end,
+                patience_s=settings.transaction_timeout_s + 5, now_s=now_s, sleep=sleep,
+            )  # fmt: skip
+            self._consumer: WindowsConsumer = bus.consumer(
+                topics.windows_raw, settings.group, instance_id=settings.worker_id, listener=self,
+                session_timeout_s=settings.session_timeout_s,
+            )  # fmt: skip
+            stack.callback(self._consumer.close)
+            self._transactions: Transactions = stack.enter_context(
+                closing(
+                    bus.transactions(
+                        f"{settings.group}.{settings.worker_id}", self._consumer,
+                        timeout_s=settings.transaction_timeout_s,
+                    )
+                )
+            )  # fmt: skip
+            self._closing = stack.pop_all()
+        self.stages: InferStages[Raw] = InferStages(
+            self._consumer, self._plan_of, self, decode=self._decode, detect_again=_detect_again,
+            max_in_flight=settings.max_in_flight,
+        )  # fmt: skip
+        metrics.follow_lag(self._consumer.lag)
+
+    # -- the loop
+
+    def turn(self) -> None:
+        """One round: take what came, finish the oldest window, commit when it is time.
+
+        Raises Fenced (open a new session), BusUnavailable (call again), and what nobody here can mend.
+        """
+        if self._stale:
+            self._start_over()
+        try:
+            self.stages.take(self._patience_s())
+            if self._stale:
+                return
+            self.stages.finish_next()
+            if self._patience_s() <= 0:
+                self.commit()
+        except (TransactionAborted, ObservationFailed, OffsetGone) as error:
+            self._give_up(error)
+        if self._now_s() - self._swept_s >= _SWEEP_S and not self._stale:
+            self._sweep()
+
+    def finish(self) -> None:
+        """Finish and commit what was polled; what cannot be committed somebody does again."""
+        if self._stale:
+            return
+        try:
+            self.stages.drain()
+            self.commit()
+        except (TransactionAborted, ObservationFailed) as error:
+            self._give_up(error)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in flight, and nothing waits to be committed."""
+        return not self.stages.in_flight and not self._gathered
+
+    def close(self) -> None:
+        """Leave the group; what is not committed is dropped."""
+        self._metrics.follow_lag(dict)
+        for camera_id in self._told:
+            self._metrics.camera_left(camera_id)
+        self._told.clear()
+        self._closing.close()
+
+    def __enter__(self) -> InferSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the transaction
+
+    def commit(self) -> None:
+        """Everything gathered in one transaction. Raises TransactionAborted or Fenced; what is gathered stays."""
+        if not self._gathered:
+            return
+        began_s = time.perf_counter()
+        try:
+            with self._transactions.transaction() as transaction:
+                for partition, gathered in sorted(self._gathered.items()):
+                    self._send(transaction, partition, gathered)
+                transaction.offsets({partition: each.next_offset for partition, each in self._gathered.items()})
+        except TransactionAborted:
+            self._metrics.aborted(time.perf_counter() - began_s)
+            raise
+        except Fenced:
+            self._metrics.fenced()
+            raise
+        self._metrics.committed(time.perf_counter() - began_s)
+        for partition, gathered in self._gathered.items():
+            self._offsets[partition] = gathered.next_offset
+            for topic, reason in gathered.dead:
+                self._metrics.dead_letter(topic, reason)
+        self._poison = {
+            place: why for place, why in self._poison.items() if place[1] >= self._offsets.get(place[0], place[1] + 1)
+        }
+        self._gathered.clear()
+        self._first_gathered_s = None
+
+    def _send(self, transaction: OpenTransaction, partition: int, gathered: _Gathered) -> None:
+        state = self._topics.state
+        for topic, message in gathered.messages:
+            transaction.send(topic, message)
+        for camera_id in gathered.cameras:
+            camera = self.stages.cameras[camera_id]
+            revision, document = self._in_use.get(camera_id, (-1, None))
+            told = CameraState(
+                camera_id, camera.next_offset, camera.epoch, revision, document, camera.state(),
+                {"writer": camera.writer},
+            )  # fmt: skip
+            transaction.send(state.name, state.encode(camera_id, told), partition)
+        for key in gathered.forgotten:
+            transaction.send(state.name, Message(key, None), partition)
+        marker = PartitionState(partition, gathered.next_offset)
+        transaction.send(state.name, state.encode(marker.key, marker), partition)
+
+    def _patience_s(self) -> float:
+        """Seconds until the next commit is due, as far as we wait for a window."""
+        if self._first_gathered_s is None:
+            return _POLL_S
+        return min(_POLL_S, self._first_gathered_s + self._settings.commit_interval_s - self._now_s())
+
+    def _gather(self, partition: int, next_offset: int) -> _Gathered:
+        gathered = self._gathered.get(partition)
+        if gathered is None:
+            gathered = self._gathered[partition] = _Gathered(next_offset)
+        gathered.next_offset = next_offset
+        if self._first_gathered_s is None:
+            self._first_gathered_s = self._now_s()
+        return gathered
+
+    # -- what the stages give (stages.Results)
+
+    def observed(self, window: FrameWindow, frame: Frame | None, observation: Observation) -> None:
+        """Gather the events of a frame."""
+        self._metrics.observed(window, frame, observation)
+        for event in observation.events:
+            topic = self._topics.of_event(event)
+            self._messages.append((topic.name, topic.encode(event.camera_id, event)))
+
+    def done(self, record: Record[Raw], window: FrameWindow, observe_s: float) -> None:
+        """Every frame was observed: its camera's state and its offset go into the next transaction."""
+        plan = self.stages.cameras[window.camera_id].plan
+        assert isinstance(plan, Plan)
+        self._in_use[window.camera_id] = (window.revision, plan.document)
+        gathered = self._gather(record.partition, record.offset + 1)
+        gathered.messages += self._messages
+        self._messages.clear()
+        gathered.cameras[window.camera_id] = None
+        self._finished_s[window.camera_id] = self._now_s()
+        self._metrics.analysed(window, observe_s, record.timestamp_ms)
+
+    def void(self, record: Record[Raw], window: FrameWindow) -> None:
+        """Sent by a reader that was already replaced: only its offset counts."""
+        self._gather(record.partition, record.offset + 1)
+        self._metrics.void(window)
+
+    def refused(self, record: Record[Raw], window: FrameWindow | None, error: Exception) -> None:
+        """A dead letter, and on."""
+        gathered = self._gather(record.partition, record.offset + 1)
+        if window is not None and window.camera_id in self.stages.cameras:
+            gathered.cameras[window.camera_id] = None
+        kind = "malformed" if isinstance(error, RecordMalformed) else "invalid"
+        self._bury(gathered, record, "windows", kind, str(error) or type(error).__name__, type(error).__name__)
+
+    def _bury(self, gathered: _Gathered, record: Record[Any], topic: str, kind: str, reason: str, error: str) -> None:
+        value = record.value
+        message = value.message if isinstance(value, Malformed) else Message(record.key, value, record.headers)
+        letter = DeadLetter(
+            message, reason, error, record.topic, record.partition, record.offset, record.timestamp_ms, "infer"
+        )
+        letters = self._topics.dead_letters
+        gathered.messages.append((letters.name, letters.encode(record.key, letter)))
+        gathered.dead.append((topic, kind))
+        _log.warning("%s, partition %d, offset %d: %s", record.topic, record.partition, record.offset, reason)
+
+    # -- what the stages ask
+
+    def _decode(self, record: Record[Raw]) -> Future[FrameWindow]:
+        self.last_window_s = self._now_s()
+        self._metrics.polled(record.key, record.timestamp_ms)
+        return self._unpack.submit(self._unpacked, record)
+
+    def _unpacked(self, record: Record[Raw]) -> FrameWindow:
+        if isinstance(record.value, Malformed):
+            raise RecordMalformed(record.value.reason)
+        began_s = time.perf_counter()
+        window = self._topics.windows.decode(Message(record.key, record.value, record.headers))
+        self._metrics.unpacked(time.perf_counter() - began_s)
+        return window
+
+    def _plan_of(self, record: Record[Raw], window: FrameWindow) -> CameraPlan:
+        why = self._poison.get((record.partition, record.offset))
+        if why is not None:
+            raise Refused(why)
+        plan = self._plans.plan(window, record.partition)
+        told = self._told.get(window.camera_id)
+        if told is None or told[0] is not plan:
+            self._told[window.camera_id] = (plan, record.partition)
+            self._metrics.camera_came(plan.camera.rules(), record.partition)
+        return plan
+
+    # -- partitions come and go (bus.PartitionListener)
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        """Restore them before their first window comes."""
+        began_s = time.perf_counter()
+        try:
+            self._restore(partitions)
+        except BusError as error:
+            if not error.retriable:
+                raise
+            self._give_up(error)
+        self.assigned_s = self._now_s()
+        self._metrics.restored(time.perf_counter() - began_s)
+        self._rebalanced("assigned", partitions)
+
+    def revoked(self, partitions: Sequence[int]) -> None:
+        """Finish and commit what is in flight; what cannot be committed is dropped, and somebody does it again."""
+        try:
+            self.finish()
+        finally:
+            self._leave(partitions)
+        self._rebalanced("revoked", partitions)
+
+    def lost(self, partitions: Sequence[int]) -> None:
+        """They are another worker's already: drop what is in flight of them."""
+        self._leave(partitions)
+        self._rebalanced("lost", partitions)
+
+    def _rebalanced(self, kind: str, partitions: Sequence[int]) -> None:
+        if partitions:
+            _log.info("partitions %s: %s", kind, ", ".join(str(partition) for partition in sorted(partitions)))
+        self._metrics.rebalanced(kind, len(partitions), len(self._offsets))
+
+    def _restore(self, partitions: Sequence[int]) -> None:
+        for found in self._restorer.restore(partitions):
+            partition = found.partition
+            begins = self._windows.beginning(partition)
+            next_offset = begins if found.next_offset is None else max(begins, found.next_offset)
+            if found.next_offset is not None and begins > found.next_offset:
+                _log.error(
+                    "partition %d: windows %d to %d were deleted before anybody analysed them",
+                    partition, found.next_offset, begins - 1,
+                )  # fmt: skip
+            self._offsets[partition] = next_offset
+            self._consumer.seek({partition: next_offset})
+            for camera_id, state in found.cameras.items():
+                self._take_over(partition, camera_id, state)
+            self._bury_state(found, next_offset)
+
+    def _take_over(self, partition: int, camera_id: str, state: CameraState) -> None:
+        writer = str(state.more.get("writer", ""))
+        self.stages.cameras[camera_id] = CameraInUse(
+            partition, state.epoch, writer, state.next_offset, snapshot=state.analytics or None
+        )
+        self._in_use[camera_id] = (state.revision, state.document)
+        self._finished_s[camera_id] = self._now_s()
+        if state.document is not None:
+            self._plans.remember(camera_id, state.revision, state.document)
+
+    def _bury_state(self, found: RestoredPartition, next_offset: int) -> None:
+        """States that cannot be read become dead letters, and their keys free: the next restore does not see them."""
+        for record in found.malformed:
+            if record.key.startswith("ingest/"):
+                continue  # not ours
+            assert isinstance(record.value, Malformed)
+            gathered = self._gather(found.partition, next_offset)
+            self._bury(gathered, record, "state", "malformed", record.value.reason, "RecordMalformed")
+            if record.key != PartitionState(found.partition, 0).key:
+                gathered.forgotten.append(record.key)
+
+    def _give_up(self, error: Exception) -> None:
+        """Drop everything; the next turn goes on from what is committed. A window that cannot be observed is marked."""
+        if isinstance(error, ObservationFailed):
+            # It becomes a dead letter when it comes again: who else tries would fail as well.
+            _log.error("a window cannot be analysed: %s", error, exc_info=error.cause)
+            self._poison[error.place] = f"the analytics failed: {type(error.cause).__name__}: {error.cause}"
+        else:
+            _log.warning("going back to what is committed: %s", error)
+        self._stale = True
+        self.stages.forget()
+        self._gathered.clear()
+        self._messages.clear()
+        self._in_use.clear()
+        self._finished_s.clear()
+        self._first_gathered_s = None
+
+    def _start_over(self) -> None:
+        """Go on from what is committed."""
+        self.stages.forget()
+        self._restore(self._consumer.assignment)
+        self._stale = False
+
+    def _leave(self, partitions: Collection[int]) -> None:
+        gone = {camera_id for camera_id, camera in self.stages.cameras.items() if camera.partition in partitions}
+        gone |= {camera_id for camera_id, (_, partition) in self._told.items() if partition in partitions}
+        self.stages.forget(partitions)
+        for partition in partitions:
+            self._gathered.pop(partition, None)
+            self._offsets.pop(partition, None)
+        for camera_id in gone:
+            self._drop_camera(camera_id)
+        if not self._gathered:
+            self._first_gathered_s = None
+
+    def _drop_camera(self, camera_id: str) -> None:
+        self._in_use.pop(camera_id, None)
+        self._finished_s.pop(camera_id, None)
+        if self._told.pop(camera_id, None) is not None:
+            self._metrics.camera_left(camera_id)
+
+    def _sweep(self) -> None:
+        """Forget cameras that were removed from the topic and send nothing any more."""
+        self._swept_s = now_s = self._now_s()
+        self._plans.catch_up(sorted(self._offsets))
+        lag = self._consumer.lag()
+        for camera_id, camera in list(self.stages.cameras.items()):
+            quiet_s = now_s - self._finished_s.get(camera_id, now_s)
+            if (
+                not self._plans.is_removed(camera_id)
+                or quiet_s < self._settings.forget_after_s
+                or lag.get(camera.partition)
+            ):
+                continue
+            _log.info("camera %s was removed: its state goes", camera_id)
+            committed = self._offsets[camera.partition]
+            gathered = self._gathered.get(camera.partition) or self._gather(camera.partition, committed)
+            gathered.cameras.pop(camera_id, None)
+            gathered.forgotten.append(camera_id)
+            self.stages.forget_camera(camera_id)
+            self._drop_camera(camera_id)
+
+
+def _detect_again(window: FrameWindow, detector: FrameDetector, error: Exception) -> list[Detections]:
+    """Whose fault is it that the network failed? Each picture once more by itself; then an empty one instead."""
+    try:
+        return [detector.submit(frame.picture, window.width, window.height).result() for frame in window.frames]
+    except Exception as again:
+        error = again
+    first = window.frames[0].picture
+    detector.submit(first * 0, window.width, window.height).result()  # when even this fails it is ours: the work ends
+    raise Refused(f"the network failed on it: {error}") from error
