@@ -15,6 +15,7 @@ _COMMANDS = (
     "init",
     "check",
     "probe",
+    "topics",
     "models",
     "detect",
     "evaluate",
@@ -23,6 +24,7 @@ _COMMANDS = (
     "tail",
     "lag",
     "replay",
+    "infer",
 )
 
 app = typer.Typer(
