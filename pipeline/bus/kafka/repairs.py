@@ -13,9 +13,39 @@ from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
+from kafka.net.inet import KafkaNetSocket
+from kafka.net.transport import KafkaSSLTransport
 from kafka.producer.transaction_manager import TransactionState
 
 _log = logging.getLogger(__name__)
+
+
+def mend_sockets() -> None:
+    """Of the whole library, once: a socket that came to no connection is left open until the garbage is collected.
+
+    While a broker is away each client makes several a second.
+    """
+    if getattr(KafkaNetSocket.sock_connect, "mended", False):
+        return
+    connect, handshake = KafkaNetSocket.sock_connect, KafkaSSLTransport.handshake
+
+    async def connect_or_close(self: Any, net: Any, sock: Any, sockaddr: Any, timeout_at: float | None = None) -> Any:
+        try:
+            return await connect(self, net, sock, sockaddr, timeout_at=timeout_at)
+        except BaseException:
+            sock.close()
+            raise
+
+    async def handshake_or_close(self: Any) -> Any:
+        try:
+            return await handshake(self)
+        except BaseException:
+            self._sock.close()
+            raise
+
+    connect_or_close.mended = True  # type: ignore[attr-defined]
+    KafkaNetSocket.sock_connect = connect_or_close
+    KafkaSSLTransport.handshake = handshake_or_close
 
 
 def mend_producer(client: KafkaProducer) -> None:

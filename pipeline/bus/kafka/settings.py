@@ -13,6 +13,7 @@ from kafka.net.compat import KafkaNetClient
 from kafka.record import util as kafka_checksum
 
 from pipeline.bus.kafka.errors import translate
+from pipeline.bus.kafka.repairs import mend_sockets
 from pipeline.config import KafkaConfig
 from pipeline.config.secrets import redact
 from pipeline.errors import BusError, BusMisconfigured, BusUnavailable
@@ -80,6 +81,7 @@ def open_client(make: Callable[..., C], arguments: dict[str, Any], settings: Kaf
 
     A constructor of kafka-python that finds no broker leaves its I/O thread and sockets behind: they are closed here.
     """
+    mend_sockets()
     made: list[Any] = []
 
     def remember(**configs: Any) -> Any:
