@@ -24,6 +24,7 @@ _COMMANDS = (
     "tail",
     "lag",
     "replay",
+    "evidence",
     "infer",
 )
 
