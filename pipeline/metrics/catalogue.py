@@ -157,12 +157,17 @@ _CAMERAS = (
         "when the source says so", ("camera",), INGEST,
     ),
     Metric(
+        "passerby_camera_ended", "gauge", "1 once a recording was read to its end, 0 before and for every camera.",
+        "when the source says so", ("camera",), INGEST,
+    ),
+    Metric(
         "passerby_camera_reconnects_total", "counter", "Attempts to connect again, by why the last connection ended.",
         "source, read at the scrape", ("camera", "reason"), INGEST, INGEST,
     ),
     Metric(
-        "passerby_camera_last_frame_timestamp_seconds", "gauge", "When the camera's newest sampled frame was captured.",
-        "ingest: when its window is sent; run: when it is analysed", ("camera",), INGEST,
+        "passerby_camera_last_frame_timestamp_seconds", "gauge", "When the camera's newest sampled frame was captured "
+        "(of a recording: when it was read).",
+        "ingest: when its window is acknowledged; run: when it is analysed", ("camera",), INGEST,
     ),
     Metric(
         "passerby_camera_corrupt_packets_total", "counter", "Packets that could not be decoded and were skipped.",

@@ -20,12 +20,10 @@ from pipeline.metrics.catalogue import DEAD_REASONS, OUTCOMES, READ_TOPICS, REBA
 from pipeline.metrics.lag import Lag
 from pipeline.metrics.parts import ObservationLike, SourceHealth, SpoolState
 from pipeline.metrics.registry import MetricRegistry, Sample
-from pipeline.metrics.sides import ResultSide, SourceSide
+from pipeline.metrics.sides import SILENT_STATES, ResultSide, SourceSide
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
-
-_SILENT_STATES = ("down", "ended")
 
 
 def _utc_us() -> int:
@@ -86,9 +84,9 @@ class ClusterMetrics(WorkerMetrics):
 class IngestMetrics(ClusterMetrics):
     """Of ``passerby ingest``. ``ledger``: its ``analysed`` is what the log has acknowledged (frames_sent_total)."""
 
-    def __init__(self, ledger: FrameLedger) -> None:
+    def __init__(self, ledger: FrameLedger, utc_us: Callable[[], int] = _utc_us) -> None:
         super().__init__("ingest")
-        self._sources = SourceSide(self.registry, ledger, "passerby_frames_sent_total")
+        self._sources = SourceSide(self.registry, ledger, "passerby_frames_sent_total", utc_us)
         self._windows = self.registry.counter("passerby_windows_sent_total")
         self._bytes = self.registry.counter("passerby_windows_sent_bytes_total")
 
@@ -104,7 +102,7 @@ class IngestMetrics(ClusterMetrics):
 
     def status(self, camera_id: str, status: StreamStatus) -> None:
         """The source says that the camera came up, went down or ended."""
-        self._sources.up(camera_id, status.state not in _SILENT_STATES)
+        self._sources.state(camera_id, status.state)
 
     def decoded(self, seconds: float) -> None:
         """FFmpeg took this long for one frame."""
@@ -121,7 +119,7 @@ class IngestMetrics(ClusterMetrics):
             self._windows.labels(window.camera_id).inc()
             self._bytes.labels(window.camera_id).inc(size_bytes)
         if window.frames:
-            self._sources.captured(window.camera_id, window.frames[-1].captured_at_us)
+            self._sources.captured(window, window.frames[-1])
 
     def follow_spool(self, state: Callable[[], SpoolState]) -> None:
         """Where the spool's state is asked at each scrape."""
@@ -202,7 +200,7 @@ class InferMetrics(ClusterMetrics, _Analysing):
         """A window went through the analytics in ``seconds``. Waits for its transaction."""
         self._stages["analytics"].observe(seconds)
         self._results.analysed(window)
-        delivering = window.status is None or window.status.state not in _SILENT_STATES
+        delivering = window.status is None or window.status.state not in SILENT_STATES
         self._lag.finished(window.camera_id, timestamp_ms, delivering=delivering)
 
     def void(self, window: FrameWindow) -> None:
@@ -239,7 +237,7 @@ class RunMetrics(_Analysing):
         self._begin_analysing(utc_us)
         self._ledger = ledger
         self._newest_us: dict[str, int] = {}  # capture of the newest analysed frame, of live cameras
-        self._sources = SourceSide(self.registry, ledger, "passerby_frames_analysed_total")
+        self._sources = SourceSide(self.registry, ledger, "passerby_frames_analysed_total", utc_us)
         self.registry.read_at_scrape(self._read_lag)
 
     def camera_came(self, rules: CameraRules, health: Callable[[], SourceHealth] | None = None) -> None:
@@ -255,12 +253,12 @@ class RunMetrics(_Analysing):
         """A frame (None: a change of status, or the end) was observed and its events are written."""
         self._results.observed(window, frame, observation)
         if frame is not None:
-            self._sources.captured(window.camera_id, frame.captured_at_us)
-            self._sources.up(window.camera_id, up=True)
+            self._sources.captured(window, frame)
+            self._sources.state(window.camera_id, "up")
             if window.time_source != "pts":
                 self._newest_us[window.camera_id] = frame.captured_at_us
         elif window.status is not None:
-            self._sources.up(window.camera_id, window.status.state not in _SILENT_STATES)
+            self._sources.state(window.camera_id, window.status.state)
         self._results.publish()
 
     def analysed(self, window: FrameWindow, seconds: float, timestamp_ms: int = -1) -> None:

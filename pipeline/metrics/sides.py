@@ -24,7 +24,7 @@ from pipeline.core.events import (
     ZONE_EXITED,
     Event,
 )
-from pipeline.core.frame import Frame, FrameWindow
+from pipeline.core.frame import CameraState, Frame, FrameWindow
 from pipeline.core.ledger import DropCause, FrameLedger, LedgerLine
 from pipeline.core.rules import CameraRules
 from pipeline.metrics.catalogue import RECONNECT_REASONS
@@ -34,6 +34,8 @@ from pipeline.metrics.registry import MetricRegistry, Sample
 OTHER = "other"
 """The group of what is neither person nor vehicle."""
 
+SILENT_STATES = ("down", "ended")
+
 _CAUSES: tuple[str, ...] = get_args(DropCause)
 
 
@@ -41,15 +43,20 @@ class SourceSide:
     """The cameras that a worker reads, and their ledger.
 
     delivered: the metric that the ledger's ``analysed`` is (frames_sent_total where the log takes them over).
+    utc_us: UTC in microseconds since 1970.
     """
 
-    def __init__(self, registry: MetricRegistry, ledger: FrameLedger, delivered: str) -> None:
+    def __init__(
+        self, registry: MetricRegistry, ledger: FrameLedger, delivered: str, utc_us: Callable[[], int]
+    ) -> None:
         self._registry = registry
+        self._utc_us = utc_us
         self._ledger = ledger
         self._delivered = delivered
         self._lock = threading.Lock()
         self._cameras: dict[str, Callable[[], SourceHealth] | None] = {}
         self._up = registry.gauge("passerby_camera_up")
+        self._ended = registry.gauge("passerby_camera_ended")
         self._last_frame = registry.gauge("passerby_camera_last_frame_timestamp_seconds")
         registry.read_at_scrape(self._read_ledger)
         registry.read_at_scrape(self._read_health)
@@ -61,6 +68,7 @@ class SourceSide:
             self._cameras[camera_id] = health
             if not known:
                 self._up.labels(camera_id).set(0)
+                self._ended.labels(camera_id).set(0)
 
     def left(self, camera_id: str) -> None:
         """Its series go."""
@@ -68,17 +76,19 @@ class SourceSide:
             self._cameras.pop(camera_id, None)
             self._registry.forget(camera=camera_id)
 
-    def up(self, camera_id: str, up: bool) -> None:
-        """It delivers, or not."""
+    def state(self, camera_id: str, state: CameraState) -> None:
+        """It came up, went down or ended."""
         with self._lock:
             if camera_id in self._cameras:
-                self._up.labels(camera_id).set(up)
+                self._up.labels(camera_id).set(state not in SILENT_STATES)
+                self._ended.labels(camera_id).set(state == "ended")
 
-    def captured(self, camera_id: str, at_us: int) -> None:
-        """Its newest frame."""
+    def captured(self, window: FrameWindow, frame: Frame) -> None:
+        """Its newest frame, of a window."""
+        at_us = self._utc_us() if window.time_source == "pts" else frame.captured_at_us
         with self._lock:
-            if camera_id in self._cameras:
-                self._last_frame.labels(camera_id).set(at_us / 1e6)
+            if window.camera_id in self._cameras:
+                self._last_frame.labels(window.camera_id).set(at_us / 1e6)
 
     def cameras(self) -> dict[str, Callable[[], SourceHealth] | None]:
         """The cameras that are read now."""

@@ -171,7 +171,7 @@ def test_lag_is_that_of_what_waits() -> None:
 
 def test_ingest_tells_the_ledger_the_sources_and_the_spool() -> None:
     ledger = FrameLedger()
-    metrics = IngestMetrics(ledger)
+    metrics = IngestMetrics(ledger, utc_us=lambda: NOW_US)
     metrics.camera_came("gate", HealthOfASource)
     metrics.follow_spool(lambda: SpoolState(1000, 5000, 4, 2.5, 1))
     ledger.captured("gate", 5)
@@ -192,9 +192,14 @@ def test_ingest_tells_the_ledger_the_sources_and_the_spool() -> None:
     assert value("passerby_camera_up", camera="gate") == 0
     metrics.status("gate", StreamStatus("up", "h264", 0))
     assert value("passerby_camera_up", camera="gate") == 1
+    metrics.status("gate", StreamStatus("ended", "read to its end", 0))
+    assert value("passerby_camera_up", camera="gate") == 0
+    assert value("passerby_camera_ended", camera="gate") == 1
     metrics.sent(window(), 2000, 0.01)
     assert value("passerby_windows_sent_bytes_total", camera="gate") == 2000
     assert value("passerby_camera_last_frame_timestamp_seconds", camera="gate") == pytest.approx(NOW_US / 1e6 - 0.4)
+    metrics.sent(window(time_source="pts"), 2000, 0.01)
+    assert value("passerby_camera_last_frame_timestamp_seconds", camera="gate") == NOW_US / 1e6
     metrics.camera_left("gate")
     metrics.status("gate", StreamStatus("down", "late news", 0))
     metrics.sent(window(), 2000, 0.01)
@@ -266,7 +271,7 @@ def test_series_are_bounded_by_cameras_lines_and_zones(cameras: int) -> None:
             infer.committed(0.1)
             ingest.sent(seen, 10, 0.1)
     grown = [len(w.registry.series()) - n for w, n in zip((ingest, infer, run), empty, strict=True)]
-    assert [each / cameras for each in grown] == [22, 43, 61]
+    assert [each / cameras for each in grown] == [23, 43, 62]
 
 
 def test_recording_costs_microseconds(infer: InferMetrics) -> None:
