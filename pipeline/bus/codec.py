@@ -110,6 +110,18 @@ def frame_times(record: bytes) -> list[tuple[int, int, int]]:
     return [(index, pts_us, captured_at_us) for index, pts_us, captured_at_us, *_ in _rows(header)]
 
 
+def frame_pictures(record: bytes) -> list[tuple[int, bytes]]:
+    """Index and encoded picture of each frame of a record, as they lie there. Raises RecordMalformed."""
+    header, offset = _header(record)
+    found = []
+    for index, *_, length in _rows(header):
+        if offset + length > len(record):
+            raise RecordMalformed(f"{_WHAT} is cut short: {len(record)} bytes of at least {offset + length}")
+        found.append((index, record[offset : offset + length]))
+        offset += length
+    return found
+
+
 def _record(header: dict[str, Any], pictures: Sequence[bytes]) -> bytes:
     told = json.dumps(header, separators=(",", ":")).encode()
     length = struct.pack(">I", len(told))
