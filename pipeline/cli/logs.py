@@ -47,5 +47,5 @@ def configure(log_format: LogFormat = LogFormat.CONSOLE, level: int = logging.IN
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if log_format is LogFormat.JSON else _Console("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # kafka-python tells of every connection at INFO; what goes wrong with one is told by us.
-    logging.getLogger("kafka").setLevel(max(level, logging.WARNING) if level > logging.DEBUG else level)
+    # kafka-python tells of every attempt to connect, as errors; what is wrong is told by us, once and with the mend.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL if level > logging.DEBUG else level)
