@@ -121,6 +121,7 @@ def _quality(board: Dashboard) -> Dashboard:
                 "Frame ledger",
                 [
                     Query(f"sum(rate(passerby_frames_captured_total{_THIS}[$__rate_interval]))", "captured"),
+                    Query(f"sum(rate(passerby_frames_sent_total{_THIS}[$__rate_interval]))", "sent to the log"),
                     Query(f"sum(rate(passerby_frames_analysed_total{_THIS}[$__rate_interval]))", "analysed"),
                     Query(f"sum(rate(passerby_frames_sampled_out_total{_THIS}[$__rate_interval]))", "sampled out"),
                     Query(
@@ -169,6 +170,21 @@ def _quality(board: Dashboard) -> Dashboard:
                     Query(f"max(passerby_camera_hung_readers{_THIS})", "hung readers"),
                 ],
                 "What the decoder could not use. A steady rate is a bad line or a broken camera.",
+            )
+        )
+        .with_panel(
+            graph(
+                "On the wire",
+                [Query(f"3600 * sum(rate(passerby_windows_sent_bytes_total{_THIS}[$__rate_interval]))", "$camera")],
+                "What an hour of this camera weighs in the log, at this moment's rate.",
+                unit="bytes",
+            )
+        )
+        .with_panel(
+            graph(
+                "In flight",
+                [Query(f"sum by (instance) (passerby_frames_in_flight{_THIS})", "{{instance}}")],
+                "Frames captured to be analysed that a worker still holds.",
             )
         )
         .with_panel(

@@ -189,9 +189,16 @@ def _log(board: Dashboard) -> Dashboard:
         .with_panel(
             graph(
                 "Windows on the wire",
-                [Query(f"sum(rate(passerby_windows_sent_bytes_total{_RATE}))", "bytes a second")],
-                "Acknowledged by the log, over all cameras.",
+                [Query(f"sum by (instance) (rate(passerby_windows_sent_bytes_total{_RATE}))", "{{instance}}")],
+                "Bytes a second that the log acknowledged.",
                 unit="Bps",
+            )
+        )
+        .with_panel(
+            graph(
+                "Windows sent",
+                [Query(f"sum by (instance) (rate(passerby_windows_sent_total{_RATE}))", "{{instance}}")],
+                "A second, acknowledged by the log.",
             )
         )
         .with_panel(
@@ -215,10 +222,15 @@ def _log(board: Dashboard) -> Dashboard:
         )
         .with_panel(
             graph(
-                "Spool, windows lost",
-                [Query(f"sum by (instance) (increase(passerby_spool_dropped_windows_total{_RATE}))", "{{instance}}")],
-                "Given up because the spool was full.",
-                bars=True,
+                "Spool, windows",
+                [
+                    Query("sum by (instance) (passerby_spool_windows)", "{{instance}}: waiting"),
+                    Query(
+                        f"sum by (instance) (increase(passerby_spool_dropped_windows_total{_RATE}))",
+                        "{{instance}}: lost",
+                    ),
+                ],
+                "Waiting for a broker, and given up because the spool was full.",
             )
         )
         .with_panel(
