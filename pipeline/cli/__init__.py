@@ -25,6 +25,8 @@ _COMMANDS = (
     "lag",
     "replay",
     "evidence",
+    "apply",
+    "ingest",
     "infer",
 )
 

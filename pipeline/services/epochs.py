@@ -23,6 +23,7 @@ from pipeline.bus.window_facts import WindowFacts
 from pipeline.core.frame import FrameWindow
 
 Outcome = Literal["", "ended", "failed"]
+NEWEST = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,16 @@ class LogPosition:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A worker wants a camera. writer: unique to this taking. recording: which one it is ("" for a live source)."""
+    """A worker wants a camera. writer: unique to this taking. recording: which one it is ("" for a live source).
+
+    revision: of the document that the marker goes by.
+    """
 
     camera_id: str
     partition: int
     writer: str
     recording: str = ""
+    revision: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +131,16 @@ class StateLog(Protocol):
         """The newest record of each camera of a partition, as of now."""
 
     def windows(self, partition: int, from_offset: int) -> tuple[Iterable[tuple[int, WindowFacts]], int]:
-        """(offset, facts) of the windows from ``from_offset`` to the end as of now, and that end."""
+        """(offset, facts) of the windows from ``from_offset`` to the end as of now, and that end.
+
+        NEWEST: those of the last minute.
+        """
 
     def write(self, partition: int, state: IngestState) -> None:
         """Append a record and wait until it is in the log."""
 
-    def mark(self, partition: int, marker: FrameWindow) -> int:
-        """Send a marker and wait until it is in the log; its offset."""
+    def mark(self, partition: int, marker: FrameWindow) -> None:
+        """Send a marker and wait until it is in the log."""
 
 
 class EpochClaims:
@@ -152,21 +160,30 @@ class EpochClaims:
             same = ask.recording != "" and position.recording == ask.recording
             if same and position.outcome == "ended":
                 return Claim(max(known.epoch, position.epoch), False, position, finished=True)
-            epoch = max(known.epoch, position.epoch) + 1
             if not same:
-                position = replace(position, recording=ask.recording, begins=epoch)
-            position = replace(position, outcome="", reason="")
+                begins = max(known.epoch, position.epoch) + 1
+                position = replace(position, recording=ask.recording, begins=begins)
+            return self._mark(ask, known.epoch, replace(position, outcome="", reason=""))
+
+    def _first(self, ask: Ask) -> Claim:
+        """A camera of which ``state`` says nothing. A transaction that is open there hides what was written last, so
+        that the newest windows are looked at, too."""
+        position = self._scan(ask, LogPosition(NEWEST, recording=ask.recording, begins=1))
+        if position.epoch > 0:
+            return self._mark(ask, 0, replace(position, outcome="", reason=""))
+        self._log.write(ask.partition, position.state(ask.camera_id, 1, ask.writer))
+        return Claim(0, False, position)
+
+    def _mark(self, ask: Ask, known_epoch: int, position: LogPosition) -> Claim:
+        """Take the next epoch. In the log of windows, and nowhere else, it is decided who has it."""
+        while True:
+            epoch = max(known_epoch, position.epoch) + 1
             self._log.write(ask.partition, position.state(ask.camera_id, epoch, ask.writer))
             self._log.mark(ask.partition, _marker(ask, epoch))
             position = self._scan(ask, position)
-            # ``ended`` may have come in the last moment; then there is nothing left to read, and the end is told again.
-            return Claim(epoch - 1, True, position)
-
-    def _first(self, ask: Ask) -> Claim:
-        _, end = self._log.windows(ask.partition, -1)
-        position = LogPosition(end, recording=ask.recording, begins=1)
-        self._log.write(ask.partition, position.state(ask.camera_id, 1, ask.writer))
-        return Claim(0, False, position)
+            if (position.epoch, position.writer) == (epoch, ask.writer):
+                # Its end may have come in the last moment; then there is nothing left to read, and it is told again.
+                return Claim(epoch - 1, True, replace(position, outcome="", reason=""))
 
     def _scan(self, ask: Ask, position: LogPosition) -> LogPosition:
         windows, end = self._log.windows(ask.partition, position.offset)
@@ -177,7 +194,7 @@ class EpochClaims:
 
 
 def _marker(ask: Ask, epoch: int) -> FrameWindow:
-    return FrameWindow(ask.camera_id, epoch, 0, (), 0, 0, 0.0, "wall", writer=ask.writer)
+    return FrameWindow(ask.camera_id, epoch, 0, (), 0, 0, 0.0, "wall", revision=ask.revision, writer=ask.writer)
 
 
 def newest(states: Iterable[IngestState]) -> dict[str, IngestState]:

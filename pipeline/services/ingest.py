@@ -17,9 +17,9 @@ from typing import Protocol
 from pipeline.bus.base import Producer
 from pipeline.bus.images import Encoding, decode, encode
 from pipeline.core.frame import FrameWindow
-from pipeline.core.ledger import FrameLedger
+from pipeline.core.ledger import DropCause, FrameLedger
 from pipeline.core.window import WindowBuilder
-from pipeline.errors import BusError, PasserbyError
+from pipeline.errors import BusError, PasserbyError, RecordTooLarge
 from pipeline.sources.base import EpochStarted, SampledFrame, StatusChanged, StreamItem
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WindowSettings:
-    """When a window closes and how its pictures travel."""
+    """When a window closes and how its pictures travel.
+
+    CameraIngest itself puts the pictures through ``encoding``, for a bus that hands windows on as they are; for a
+    producer that encodes what it sends, give it "raw".
+    """
 
     sample_fps: float = 8.0
     window_frames: int = 8
@@ -75,6 +79,8 @@ class CameraIngest:
     def _work(self) -> None:
         try:
             self._pump()
+        except RecordTooLarge as error:
+            self.failure = error
         except BusError as error:
             _log.debug("camera %s: the bus closed: %s", self.camera_id, error)
         except PasserbyError as error:
@@ -116,9 +122,10 @@ class CameraIngest:
         for window in windows:
             try:
                 self._producer.send(self.camera_id, self._encoded(window))
-            except BusError:
+            except BusError as error:
                 if window.frames:
-                    self._ledger.dropped(self.camera_id, len(window.frames), "shutdown")
+                    cause: DropCause = "failed" if isinstance(error, RecordTooLarge) else "shutdown"
+                    self._ledger.dropped(self.camera_id, len(window.frames), cause)
                 raise
 
     def _encoded(self, window: FrameWindow) -> FrameWindow:
