@@ -103,13 +103,18 @@ def shut_producer(client: KafkaProducer) -> None:
 def mend_consumer(client: KafkaConsumer, on_fenced: Callable[[BaseException], None]) -> None:
     """Of a consumer in a group; ``on_fenced`` hears when another process came under our instance id."""
     coordinator = client._coordinator
-    reset, heard = coordinator.reset_generation, coordinator._handle_heartbeat_response
+    reset, heard, needed = coordinator.reset_generation, coordinator._handle_heartbeat_response, coordinator.need_rejoin
 
     def reset_and_prepare_again(*args: Any, **kwargs: Any) -> None:
         # Thrown out while a rejoin is under way, it would not say that the partitions were lost, and go on behind its
         # old positions in partitions that others had in between.
         reset(*args, **kwargs)
         coordinator.rejoining = False
+
+    def rejoin_needed_or_under_way() -> bool:
+        # A rejoin because of new partitions stops being "needed" while its answer is on the way: a poll that times out
+        # in between never looks for the answer, and the member stands there with neither partitions nor heartbeats.
+        return bool(coordinator.rejoining or needed())
 
     def hear_heartbeat(response: Any, send_time: float) -> Any:
         # A fenced instance id only stops the heartbeats: poll goes on giving records.
@@ -120,6 +125,7 @@ def mend_consumer(client: KafkaConsumer, on_fenced: Callable[[BaseException], No
             raise
 
     coordinator.reset_generation = reset_and_prepare_again
+    coordinator.need_rejoin = rejoin_needed_or_under_way
     coordinator._handle_heartbeat_response = hear_heartbeat
 
 
