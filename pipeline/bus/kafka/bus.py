@@ -118,7 +118,8 @@ class KafkaBus:
             "group_instance_id": instance_id,
             "partition_assignment_strategy": (CooperativeStickyAssignor,),
             "session_timeout_ms": int(session_timeout_s * 1000),
-            "heartbeat_interval_ms": int(min(1.0, session_timeout_s / 4) * 1000),  # also how fast a rebalance is heard of
+            # How soon a member hears of a rebalance, too.
+            "heartbeat_interval_ms": int(min(1.0, session_timeout_s / 4) * 1000),
             "max_poll_interval_ms": int(rebalance_timeout_s * 1000),
             "max_poll_records": 16,
         }
