@@ -165,9 +165,8 @@ _CAMERAS = (
         "source, read at the scrape", ("camera", "reason"), INGEST, INGEST,
     ),
     Metric(
-        "passerby_camera_last_frame_timestamp_seconds", "gauge", "When the camera's newest sampled frame was captured "
-        "(of a recording: when it was read).",
-        "ingest: when its window is acknowledged; run: when it is analysed", ("camera",), INGEST,
+        "passerby_camera_last_frame_timestamp_seconds", "gauge", "When the decoder last gave a frame of the camera.",
+        "the first scrape that finds more frames captured", ("camera",), INGEST, INGEST,
     ),
     Metric(
         "passerby_camera_corrupt_packets_total", "counter", "Packets that could not be decoded and were skipped.",

@@ -93,8 +93,9 @@ class IngestMetrics(ClusterMetrics):
     def camera_came(self, camera_id: str, health: Callable[[], SourceHealth] | None = None) -> None:
         """The worker reads this camera from now on. ``health``: ``Stream.health``, asked at each scrape."""
         self._sources.came(camera_id, health)
-        self._windows.labels(camera_id)
-        self._bytes.labels(camera_id)
+        with self._sources.present(camera_id):
+            self._windows.labels(camera_id)
+            self._bytes.labels(camera_id)
 
     def camera_left(self, camera_id: str) -> None:
         """The worker reads it no more: its series go."""
@@ -112,14 +113,13 @@ class IngestMetrics(ClusterMetrics):
         """A window's pictures became bytes."""
         self._stages["encode"].observe(seconds)
 
-    def sent(self, window: FrameWindow, size_bytes: int, seconds: float) -> None:
+    def sent(self, camera_id: str, size_bytes: int, seconds: float) -> None:
         """The log acknowledged a window of ``size_bytes``, ``seconds`` after it was handed to the client."""
         self._stages["send"].observe(seconds)
-        if window.camera_id in self._sources.cameras():
-            self._windows.labels(window.camera_id).inc()
-            self._bytes.labels(window.camera_id).inc(size_bytes)
-        if window.frames:
-            self._sources.captured(window, window.frames[-1])
+        with self._sources.present(camera_id) as present:
+            if present:
+                self._windows.labels(camera_id).inc()
+                self._bytes.labels(camera_id).inc(size_bytes)
 
     def follow_spool(self, state: Callable[[], SpoolState]) -> None:
         """Where the spool's state is asked at each scrape."""
@@ -253,7 +253,6 @@ class RunMetrics(_Analysing):
         """A frame (None: a change of status, or the end) was observed and its events are written."""
         self._results.observed(window, frame, observation)
         if frame is not None:
-            self._sources.captured(window, frame)
             self._sources.state(window.camera_id, "up")
             if window.time_source != "pts":
                 self._newest_us[window.camera_id] = frame.captured_at_us

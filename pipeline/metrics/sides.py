@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -57,7 +58,7 @@ class SourceSide:
         self._cameras: dict[str, Callable[[], SourceHealth] | None] = {}
         self._up = registry.gauge("passerby_camera_up")
         self._ended = registry.gauge("passerby_camera_ended")
-        self._last_frame = registry.gauge("passerby_camera_last_frame_timestamp_seconds")
+        self._grew: dict[str, tuple[int, float]] = {}  # frames captured as of the scrape that saw more, and its time
         registry.read_at_scrape(self._read_ledger)
         registry.read_at_scrape(self._read_health)
 
@@ -74,6 +75,7 @@ class SourceSide:
         """Its series go."""
         with self._lock:
             self._cameras.pop(camera_id, None)
+            self._grew.pop(camera_id, None)
             self._registry.forget(camera=camera_id)
 
     def state(self, camera_id: str, state: CameraState) -> None:
@@ -83,12 +85,11 @@ class SourceSide:
                 self._up.labels(camera_id).set(state not in SILENT_STATES)
                 self._ended.labels(camera_id).set(state == "ended")
 
-    def captured(self, window: FrameWindow, frame: Frame) -> None:
-        """Its newest frame, of a window."""
-        at_us = self._utc_us() if window.time_source == "pts" else frame.captured_at_us
+    @contextmanager
+    def present(self, camera_id: str) -> Iterator[bool]:
+        """Whether it is read, and stays so for the length of the block."""
         with self._lock:
-            if window.camera_id in self._cameras:
-                self._last_frame.labels(window.camera_id).set(at_us / 1e6)
+            yield camera_id in self._cameras
 
     def cameras(self) -> dict[str, Callable[[], SourceHealth] | None]:
         """The cameras that are read now."""
@@ -100,11 +101,23 @@ class SourceSide:
         for camera_id in cameras:
             line = lines.get(camera_id) or LedgerLine(0, 0, 0, {}, 0)
             yield "passerby_frames_captured_total", (camera_id,), line.captured
+            last_s = self._last_frame_s(camera_id, line.captured)
+            if last_s is not None:
+                yield "passerby_camera_last_frame_timestamp_seconds", (camera_id,), last_s
             yield "passerby_frames_sampled_out_total", (camera_id,), line.sampled_out
             yield self._delivered, (camera_id,), line.analysed
             yield "passerby_frames_in_flight", (camera_id,), line.in_flight
             for cause in _CAUSES:
                 yield "passerby_frames_dropped_total", (camera_id, cause), line.dropped.get(cause, 0)
+
+    def _last_frame_s(self, camera_id: str, captured: int) -> float | None:
+        """When a scrape first found as many frames; None before the first one."""
+        with self._lock:
+            before, at_s = self._grew.get(camera_id, (0, 0.0))
+            if captured != before and camera_id in self._cameras:
+                at_s = self._utc_us() / 1e6
+                self._grew[camera_id] = (captured, at_s)
+        return at_s or None
 
     def _read_health(self) -> Iterator[Sample]:
         for camera_id, ask in self.cameras().items():

@@ -18,7 +18,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,6 @@ from pipeline.bus.spool import Spool
 from pipeline.bus.topics import CameraDocument, Topics
 from pipeline.bus.window_facts import WindowFacts
 from pipeline.config import Config, camera_environment
-from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.ledger import FrameLedger, LedgerLine
 from pipeline.errors import BusError, BusUnavailable
 from pipeline.metrics import IngestMetrics
@@ -40,7 +39,7 @@ from pipeline.services.fleet_progress import FleetProgress
 from pipeline.services.health import Health, serve
 from pipeline.services.ingest_log import IngestLog, ingest_states, windows_as_facts
 from pipeline.services.ingest_notes import Notes
-from pipeline.services.ingest_session import NO_PICTURE, CameraSession, SessionParts, Tenure
+from pipeline.services.ingest_session import CameraSession, SessionParts, Tenure
 from pipeline.services.sending import HELD_BACK, Sent, WindowSender
 from pipeline.services.signals import stopped_by_signals
 from pipeline.sources.base import SystemClock
@@ -119,7 +118,7 @@ class IngestWorker:
         self._cache = folder / CACHE
         self._tenures: dict[str, Tenure] = {}
         self._sender = WindowSender(
-            spool, self.ledger, _SendMetrics(self.metrics), settle=self._settle, acknowledged=self._acknowledged
+            spool, self.ledger, self.metrics, settle=self._settle, acknowledged=self._acknowledged
         )
         capacity_bytes = kafka.spool.max_bytes
         self.metrics.follow_spool(lambda: self._sender.spool_state(capacity_bytes))
@@ -346,19 +345,6 @@ class IngestWorker:
         tenure = self._tenures.get(window.writer)
         if tenure is not None:
             tenure.acknowledged(window, sent)
-
-
-class _SendMetrics:
-    """``SendRecorder`` over the metrics."""
-
-    def __init__(self, metrics: IngestMetrics) -> None:
-        self._metrics = metrics
-        self.broker_reachable: Callable[[bool], None] = metrics.broker_reachable
-
-    def sent(self, camera_id: str, last_us: int | None, size_bytes: int, seconds: float) -> None:
-        """Tell it as a window without pictures."""
-        frames = () if last_us is None else (Frame(0, 0, last_us, NO_PICTURE),)
-        self._metrics.sent(FrameWindow(camera_id, 0, 0, frames, 0, 0, 0.0, "wall"), size_bytes, seconds)
 
 
 def read_cache(path: Path) -> list[FleetCamera] | None:

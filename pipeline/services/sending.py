@@ -53,8 +53,8 @@ class LogProducer(Protocol):
 class SendRecorder(Protocol):
     """Hears what was sent, and whether the broker answers."""
 
-    def sent(self, camera_id: str, last_us: int | None, size_bytes: int, seconds: float) -> None:
-        """The log acknowledged a window; ``last_us``: ``captured_at_us`` of its last frame."""
+    def sent(self, camera_id: str, size_bytes: int, seconds: float) -> None:
+        """The log acknowledged a window, ``seconds`` after it was handed to the client."""
 
     def broker_reachable(self, reachable: bool) -> None:
         """The broker answers, or not."""
@@ -257,7 +257,7 @@ class WindowSender:
         self._forget(pending)
         if facts.frames:
             self._ledger.analysed(pending.key, facts.frames)
-        self._recorder.sent(pending.key, facts.last_us, pending.size_bytes, self._now_s() - pending.handed_s)
+        self._recorder.sent(pending.key, pending.size_bytes, self._now_s() - pending.handed_s)
         self._tell_reachable(True)
         self._acknowledged(facts, sent)
 

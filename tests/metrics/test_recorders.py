@@ -195,15 +195,31 @@ def test_ingest_tells_the_ledger_the_sources_and_the_spool() -> None:
     metrics.status("gate", StreamStatus("ended", "read to its end", 0))
     assert value("passerby_camera_up", camera="gate") == 0
     assert value("passerby_camera_ended", camera="gate") == 1
-    metrics.sent(window(), 2000, 0.01)
+    metrics.sent("gate", 2000, 0.01)
     assert value("passerby_windows_sent_bytes_total", camera="gate") == 2000
-    assert value("passerby_camera_last_frame_timestamp_seconds", camera="gate") == pytest.approx(NOW_US / 1e6 - 0.4)
-    metrics.sent(window(time_source="pts"), 2000, 0.01)
-    assert value("passerby_camera_last_frame_timestamp_seconds", camera="gate") == NOW_US / 1e6
     metrics.camera_left("gate")
     metrics.status("gate", StreamStatus("down", "late news", 0))
-    metrics.sent(window(), 2000, 0.01)
+    metrics.sent("gate", 2000, 0.01)
     assert not [labels for _, labels, _ in metrics.registry.series() if "camera" in labels]
+
+
+def test_the_newest_frame_is_when_the_ledger_last_grew() -> None:
+    ledger, now_us = FrameLedger(), [NOW_US]
+    metrics = IngestMetrics(ledger, utc_us=lambda: now_us[0])
+    metrics.camera_came("gate")
+
+    def newest() -> float | None:
+        return metrics.registry.value("passerby_camera_last_frame_timestamp_seconds", camera="gate")
+
+    assert newest() is None
+    ledger.captured_and_sampled_out("gate")
+    assert newest() == NOW_US / 1e6
+    now_us[0] += 5_000_000
+    assert newest() == NOW_US / 1e6
+    ledger.captured("gate")
+    assert newest() == NOW_US / 1e6 + 5
+    metrics.camera_left("gate")
+    assert newest() is None
 
 
 def test_a_run_has_both_sides() -> None:
@@ -252,6 +268,7 @@ def test_series_are_bounded_by_cameras_lines_and_zones(cameras: int) -> None:
     empty = [len(worker.registry.series()) for worker in (ingest, infer, run)]
     for n in range(cameras):
         camera_id = f"camera{n}"
+        ledger.captured(camera_id)
         ingest.camera_came(camera_id, HealthOfASource)
         infer.camera_came(rules(camera_id, 2, 2), partition=0)
         run.camera_came(rules(camera_id, 2, 2), HealthOfASource)
@@ -269,7 +286,7 @@ def test_series_are_bounded_by_cameras_lines_and_zones(cameras: int) -> None:
             infer.analysed(seen, 0.1, 1)
             infer.void(seen)
             infer.committed(0.1)
-            ingest.sent(seen, 10, 0.1)
+            ingest.sent(camera_id, 10, 0.1)
     grown = [len(w.registry.series()) - n for w, n in zip((ingest, infer, run), empty, strict=True)]
     assert [each / cameras for each in grown] == [23, 43, 62]
 
@@ -327,6 +344,7 @@ def test_threads_record_while_prometheus_reads_and_cameras_come_and_go() -> None
 def test_every_metric_of_the_catalogue_is_told_by_some_worker() -> None:
     ledger = FrameLedger()
     ingest, infer, run = IngestMetrics(ledger), InferMetrics(), RunMetrics(ledger)
+    ledger.captured("gate")
     ingest.camera_came("gate", HealthOfASource)
     ingest.follow_spool(SpoolState)
     infer.camera_came(rules(), 1)
@@ -335,7 +353,7 @@ def test_every_metric_of_the_catalogue_is_told_by_some_worker() -> None:
     counted = Event("", COUNT_WINDOW, "", 0, {"coverage": 1})
     infer.observed(window(), None, Observed((counted,)))
     infer.committed(0.1)
-    ingest.sent(window(), 1, 0.1)
+    ingest.sent("gate", 1, 0.1)
     for worker in (ingest, infer):
         worker.broker_reachable(True)
         worker.watch_worker(lambda: True, lambda: 0.0)
