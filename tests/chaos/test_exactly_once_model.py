@@ -86,7 +86,9 @@ def test_the_undisturbed_run_holds_what_the_script_is_about() -> None:
     types = {dict(headers)["ce_type"].decode() for key in EXPECTED if key[0] != "t.dead-letters"
              for headers, _ in EXPECTED[key]}  # fmt: skip
     assert {COUNT_WINDOW, LINE_CROSSED, ZONE_ENTERED, CAMERA_STATUS} <= types
-    letters = [dict(headers) for key, records in EXPECTED.items() if key[0] == "t.dead-letters" for headers, _ in records]
+    letters = [
+        dict(headers) for key, records in EXPECTED.items() if key[0] == "t.dead-letters" for headers, _ in records
+    ]
     reasons = " | ".join(letter["dead_reason"].decode() for letter in letters)
     assert len(letters) == 6, reasons
     for part in ("begins with", "without a value", "no document", "not later", "analytics failed", "network failed"):
