@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.consuming import ConfigOption, kafka_config, names
+from pipeline.cli.consuming import ConfigOption, kafka_config, names, quiet_client
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 from pipeline.core.events import rfc3339
 from pipeline.outputs.wording import duration
@@ -52,6 +52,7 @@ def _lag(
     Exit code: 0, or 1 with --fail-above when a camera is further behind.
     """
     configure(log_format)
+    quiet_client()
     kafka = kafka_config(config_file)
     wanted = names(cameras)
     from pipeline.bus.kafka import KafkaBus
@@ -111,10 +112,10 @@ def _as_json(lag: PartitionLag) -> dict[str, Any]:
 
 
 def table(lags: list[PartitionLag]) -> Table:
-    """The lag for people: the camera that is most behind first."""
+    """The lag for people: the camera that is most behind first. waiting: records of its partition."""
     shown = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     shown.add_column("camera", no_wrap=True)
-    for name in ("behind", "newest frame (UTC)", "sent", "partition", "records behind", "committed", "end"):
+    for name in ("behind", "newest frame (UTC)", "sent", "partition", "waiting"):
         shown.add_column(name, justify="right", no_wrap=True)
     rows = [(camera, lag) for lag in lags for camera in lag.cameras]
     for camera, lag in sorted(rows, key=lambda row: (-row[0].behind_s, row[0].camera_id)):
@@ -124,9 +125,7 @@ def table(lags: list[PartitionLag]) -> Table:
             Text(rfc3339(camera.newest_us)[:19].replace("T", " "), style="dim"),
             Text(f"{duration(camera.silent_s)} ago", style="dim"),
             str(lag.partition),
-            str(lag.records_behind),
-            Text("never" if lag.committed is None else str(lag.committed), style="dim"),
-            Text(str(lag.end), style="dim"),
+            Text(str(lag.records_behind), style="dim" if not lag.records_behind else ""),
         )
     if not rows:
         shown.add_row(Text("no windows in the log", style="dim"))

@@ -83,7 +83,7 @@ class EvidencePainter:
         for start, end in itertools.pairwise(self._trail):
             draw.line((start, end), fill=colour, width=scale.stroke_px * 2)
         draw.rectangle(box, outline=colour, width=scale.stroke_px * 2)
-        name = f"{track.class_name} {track.track_id.rpartition('/')[2]} · {track.score:.2f}"
+        name = f"{track.class_name} {track.track_id.rpartition('/')[2]}  {track.score:.2f}"
         drawing.label(draw, scale, box[:2], [Part(name)], align=(0.0, 1.0), paper=(*colour, 235), ink=drawing.INK)
 
     def _published(self, draw: ImageDraw.ImageDraw, scale: Scale, seen: SeenFrame) -> None:
@@ -106,6 +106,8 @@ class EvidencePainter:
             head.append(Part("named by the event", drawing.ALARM))
         drawing.label(draw, scale, (scale.pad_px, scale.pad_px), head, taken=taken)
         foot = [Part(in_words(self.event)[:90])]
+        if self.event.data.get("bbox") is not None and seen.index == self.box_index:
+            foot.append(Part("the published box", drawing.PAPER))
         at = (scale.pad_px, scale.height - scale.pad_px)
         drawing.label(draw, scale, at, foot, align=(0.0, 1.0), taken=taken)
 

@@ -58,12 +58,13 @@ def measure(
     reader = log.reader(topics.windows_raw)
     try:
         committed = log.committed(group, topics.windows.name, timeout_s=timeout_s)
-        found = []
-        for partition in reader.partitions():
-            beginning, end = reader.beginning(partition), reader.end(partition)
-            if end > beginning:
-                found.append(_partition(reader, partition, (beginning, end), committed.get(partition), clock()))
-        return found
+        partitions = reader.partitions()
+        beginnings, ends = reader.beginnings(partitions), reader.ends(partitions)
+        return [
+            _partition(reader, partition, (beginnings[partition], ends[partition]), committed.get(partition), clock())
+            for partition in partitions
+            if ends[partition] > beginnings[partition]
+        ]
     finally:
         reader.close()
 

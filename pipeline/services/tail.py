@@ -5,17 +5,18 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
 from pipeline.bus.base import Malformed, Record, Topic
 from pipeline.core.events import COUNT_WINDOW, Event
 from pipeline.errors import BusError
-from pipeline.services.log import Log
+from pipeline.services.log import Log, Reader
 
 _WAITING = 1000
 _IDLE_S = 0.2
+_MOST_PAST = 50_000  # events of the past that are put in order at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,16 @@ def _names(data: object, one: str, many: str) -> set[str]:
 class EventTail:
     """Follows topics of events. Iterating gives each record as it comes, and None whenever a moment passed without.
 
-    since_ms: begin with what was published then (milliseconds since 1970); None: with what comes from now on. A
-    context manager: the readers' threads end with it. Raises the readers' BusError.
+    since_ms: begin with what was published then (milliseconds since 1970), which is given in the order of its times,
+    the cameras and topics among each other; None: with what comes from now on. A context manager: the readers' threads
+    end with it. Raises the readers' BusError.
     """
 
     def __init__(self, log: Log, topics: list[Topic[Event]], *, since_ms: int | None = None) -> None:
         self._log = log
         self._since_ms = since_ms
         self._stop = threading.Event()
-        self._records: queue.Queue[Record[Event | Malformed] | BusError] = queue.Queue(_WAITING)
+        self._records: queue.Queue[Record[Event | Malformed] | BusError | None] = queue.Queue(_WAITING)
         self._ready = threading.Semaphore(0)
         self._threads = [
             threading.Thread(target=self._read, args=(topic,), name=f"tail-{topic.name}", daemon=True)
@@ -100,6 +102,8 @@ class EventTail:
         return all(self._ready.acquire(timeout=max(0.0, until - time.monotonic())) for _ in self._threads)
 
     def __iter__(self) -> Iterator[Record[Event | Malformed] | None]:
+        past: list[Record[Event | Malformed]] = []
+        reading_the_past = len(self._threads)
         while True:
             try:
                 found = self._records.get(timeout=_IDLE_S)
@@ -108,33 +112,57 @@ class EventTail:
                 continue
             if isinstance(found, BusError):
                 raise found
-            yield found
+            if found is not None:
+                past.append(found)
+            else:
+                reading_the_past -= 1
+            if reading_the_past == 0 or len(past) >= _MOST_PAST:
+                yield from sorted(past, key=_in_order)
+                past.clear()
 
     def _read(self, topic: Topic[Event]) -> None:
         try:
             reader = self._log.reader(topic)
             try:
                 partitions = reader.partitions()
-                start = {partition: self._begin(reader.end, reader.at_time, partition) for partition in partitions}
+                ends = reader.ends(partitions)
+                start = ends
+                if self._since_ms is not None:
+                    start = {partition: reader.at_time(partition, self._since_ms) for partition in partitions}
                 self._ready.release()
-                for record in reader.follow(partitions, start=start, timeout_s=_IDLE_S):
-                    if record is not None:
-                        self._put(record)
-                    if self._stop.is_set():
-                        return
+                self._follow(reader, start, ends)
             finally:
                 reader.close()
         except BusError as error:
             self._ready.release()
             self._put(error)
 
-    def _begin(self, end: Callable[[int], int], at_time: Callable[[int, int], int], partition: int) -> int:
-        return end(partition) if self._since_ms is None else at_time(partition, self._since_ms)
+    def _follow(self, reader: Reader[Event], start: dict[int, int], ends: dict[int, int]) -> None:
+        """First what was published until now, then None, then what comes."""
+        for partition, begin in start.items():
+            for record in reader.read(partition, begin, ends[partition]):
+                self._put(record)
+                if self._stop.is_set():
+                    return
+        self._put(None)
+        for came in reader.follow(list(ends), start=ends, timeout_s=_IDLE_S):
+            if came is not None:
+                self._put(came)
+            if self._stop.is_set():
+                return
 
-    def _put(self, item: Record[Event | Malformed] | BusError) -> None:
+    def _put(self, item: Record[Event | Malformed] | BusError | None) -> None:
         while not self._stop.is_set():
             try:
                 self._records.put(item, timeout=_IDLE_S)
                 return
             except queue.Full:
                 continue
+
+
+def _in_order(record: Record[Event | Malformed]) -> tuple[int, bool]:
+    """By time; of one moment the count window, which sums up, comes last."""
+    event = record.value
+    if isinstance(event, Event):
+        return event.time_us, event.type == COUNT_WINDOW
+    return record.timestamp_ms * 1000, False
