@@ -202,8 +202,10 @@ def test_two_processes_cannot_use_one_folder(tmp_path: Path) -> None:
     with open_spool(tmp_path):
         with pytest.raises(BusMisconfigured, match=f"in use by process {os.getpid()}.*worker_id"):
             open_spool(tmp_path)
-        code = f"from pathlib import Path; from pipeline.bus.spool import Spool; Spool(Path({str(tmp_path)!r}), max_bytes=9)"
-        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        code = (
+            "import sys, pathlib; from pipeline.bus.spool import Spool; Spool(pathlib.Path(sys.argv[1]), max_bytes=9)"
+        )
+        other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
         assert "BusMisconfigured" in other.stderr
     open_spool(tmp_path).close()
 
