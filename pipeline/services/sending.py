@@ -204,7 +204,7 @@ class WindowSender:
     def spool_state(self, capacity_bytes: int) -> SpoolState:
         """The spool at this instant."""
         spool = self._spool
-        return SpoolState(spool.bytes, capacity_bytes, spool.records, spool.age_s, self.dropped_windows)
+        return SpoolState(spool.size_bytes, capacity_bytes, spool.records, spool.age_s, self.dropped_windows)
 
     def is_sending(self, camera_id: str) -> bool:
         """Whether a window of the camera is not in the log yet."""
