@@ -24,7 +24,7 @@ from pipeline.config import KafkaConfig
 
 SCRIPT = Path(__file__).resolve().parents[1] / "deploy" / "kafka" / "broker"
 _OFFSETS = (0, 1, 2, 10, 11, 12, 20, 21, 22)
-_START_S = 120
+_START_S = 240
 
 
 class Broker:
@@ -115,7 +115,7 @@ def start(
     """Brokers of one's own in ``folder``, on free ports. config: "key=value"; scram: "name=password"."""
     port = _free_port()
     servers = ",".join(f"localhost:{port + node}" for node in range(brokers))
-    options = ["--brokers", str(brokers), "--protocol", protocol]
+    options = ["--quick", "--brokers", str(brokers), "--protocol", protocol]
     for setting in config:
         options += ["--config", setting]
     for user in scram:

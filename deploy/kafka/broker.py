@@ -202,9 +202,11 @@ def read_more(args: argparse.Namespace) -> dict[str, str]:
 # ---------------------------------------------------------------------------------------------------- processes
 
 
-def java_command(jars: Path, heap: str) -> list[str]:
+def java_command(jars: Path, heap: str, *, quick: bool) -> list[str]:
+    """Java up to the class to run. quick: only the first compiler, which costs less until it runs hot."""
     return [
         need("java", "openjdk-17-jre-headless"), f"-Xmx{heap}", "-XX:+UseSerialGC",
+        *(["-XX:TieredStopAtLevel=1"] if quick else []),
         "-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}", "-cp", f"{jars}/*",
     ]  # fmt: skip
 
@@ -264,12 +266,15 @@ def pid_of(node: Node) -> int | None:
     return pid if str(node.properties) in told else None
 
 
-def launch(node: Node, java: list[str], *, own_session: bool) -> subprocess.Popen[bytes]:
+Started = dict[Node, "subprocess.Popen[bytes]"]
+
+
+def launch(node: Node, java: list[str]) -> subprocess.Popen[bytes]:
     """Start the JVM of ``node``; its words go to its log."""
     with open(node.log, "ab") as log:
         process = subprocess.Popen(
             [*java, "kafka.Kafka", str(node.properties)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=own_session, cwd=node.folder,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=node.folder,
         )  # fmt: skip
     node.pid_file.write_text(str(process.pid))
     return process
@@ -289,15 +294,14 @@ def brokers_seen(node: Node) -> int:
         return 0
 
 
-def wait_until_up(cluster: list[Node], members: int, timeout_s: float) -> None:
+def wait_until_up(cluster: list[Node], members: int, timeout_s: float, started: Started) -> None:
     """Return when each of these knows of ``members`` brokers; Trouble when one dies or the time is over."""
     until = time.monotonic() + timeout_s
     while any(brokers_seen(node) < members for node in cluster):
-        for node in cluster:
-            if pid_of(node) is None:
-                raise Trouble(
-                    f"broker {node.number} ended at once: {last_words(node.log.read_text())} (log: {node.log})"
-                )
+        for node, process in started.items():
+            if process.poll() is not None:
+                words = last_words(node.log.read_text())
+                raise Trouble(f"broker {node.number} ended at once: {words} (log: {node.log})")
         if time.monotonic() > until:
             raise Trouble(f"no answer within {timeout_s:.0f} s (logs: {cluster[0].folder.parent}/node-*/log)")
         time.sleep(0.1)
@@ -330,9 +334,11 @@ def chosen(args: argparse.Namespace) -> list[Node]:
     return nodes(folder, args.port, brokers)
 
 
-def bring_up(args: argparse.Namespace, *, own_session: bool) -> tuple[list[Node], list[subprocess.Popen[bytes]]]:
+def bring_up(args: argparse.Namespace) -> tuple[list[Node], Started]:
+    """The cluster, and what of it was not running and is started now."""
     cluster = chosen(args)
-    java = java_command(fetch(), args.heap)
+    jars = fetch()
+    java = java_command(jars, args.heap, quick=args.quick)
     missing = [node for node in cluster if pid_of(node) is None and args.node in (None, node.number)]
     for node in missing:
         for port in (node.port, node.internal_port, node.controller_port):
@@ -344,8 +350,8 @@ def bring_up(args: argparse.Namespace, *, own_session: bool) -> tuple[list[Node]
                     raise Trouble(f"port {port} is taken by something else (choose another --port)") from error
     if not all(node.properties.exists() for node in cluster) or args.config or args.properties:
         write_settings(cluster, args)
-    format_storage(cluster, java, args.scram or [])
-    return cluster, [launch(node, java, own_session=own_session) for node in missing]
+    format_storage(cluster, java_command(jars, args.heap, quick=True), args.scram or [])
+    return cluster, {node: launch(node, java) for node in missing}
 
 
 def bootstrap(cluster: list[Node]) -> str:
@@ -354,12 +360,12 @@ def bootstrap(cluster: list[Node]) -> str:
 
 def start_command(args: argparse.Namespace) -> int:
     """Start in the background, wait until all answer, print the bootstrap servers."""
-    cluster, started = bring_up(args, own_session=True)
+    cluster, started = bring_up(args)
     asked = [node for node in cluster if args.node in (None, node.number)]
     try:
-        wait_until_up(asked, sum(pid_of(node) is not None for node in cluster), args.timeout)
+        wait_until_up(asked, sum(pid_of(node) is not None for node in cluster), args.timeout, started)
     except Trouble:
-        for process in started:
+        for process in started.values():
             process.kill()
         raise
     print(bootstrap(cluster))
@@ -373,11 +379,11 @@ def run_command(args: argparse.Namespace) -> int:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, leave)
-    cluster, processes = bring_up(args, own_session=True)
+    cluster, started = bring_up(args)
     try:
-        wait_until_up(cluster, len(cluster), args.timeout)
+        wait_until_up(cluster, len(cluster), args.timeout, started)
         print(f"{bootstrap(cluster)} answers; data in {cluster[0].folder.parent}; Ctrl+C stops", flush=True)
-        while all(process.poll() is None for process in processes):
+        while all(process.poll() is None for process in started.values()):
             time.sleep(0.2)
         return 1
     except KeyboardInterrupt:
@@ -432,7 +438,8 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--protocol", choices=PROTOCOLS, default="PLAINTEXT", help="what clients speak (PLAINTEXT)")
     how.add_argument("--scram", action="append", metavar="NAME=PASSWORD", help="a SCRAM user of a new cluster")
     how.add_argument("--heap", default="384m", help="of each JVM (384m)")
-    how.add_argument("--timeout", type=float, default=90, metavar="S", help="seconds to wait for an answer (90)")
+    how.add_argument("--quick", action="store_true", help="starts sooner, is slower under load: for tests")
+    how.add_argument("--timeout", type=float, default=180, metavar="S", help="seconds to wait for an answer (180)")
     for name, act, parents, told in (
         ("fetch", fetch_command, [], "fetch Kafka and print the folder of its jars"),
         ("run", run_command, [where, how], "run in the foreground until Ctrl+C"),
