@@ -27,14 +27,14 @@ from pipeline.core.detections import Detections
 from pipeline.core.events import COUNT_WINDOW, Event, microseconds
 from pipeline.core.frame import Frame, FrameWindow, Picture
 from pipeline.core.rules import CameraRules
-from pipeline.errors import OffsetGone, RecordMalformed
+from pipeline.errors import ModelError, OffsetGone, RecordMalformed, UsageError
 from pipeline.inference.batching import Batcher
 from pipeline.inference.detector import Detector
 from pipeline.services.log import Log
 from pipeline.services.plans import Engine, Models, Plan, Plans
 from pipeline.services.published import PublishedEvent, last_published
 from pipeline.services.spans import CameraIndex, Progress, Span, choose_span, index_camera, no_progress
-from pipeline.services.stages import CameraInUse, FrameDetector, InferStages, ObservationFailed
+from pipeline.services.stages import CameraInUse, FrameDetector, InferStages, ObservationFailed, UnknownCamera
 
 _IN_FLIGHT = 8
 
@@ -129,6 +129,10 @@ class _Results:
         """Of a reader that was replaced: not in the index either."""
 
     def refused(self, record: Record[Any], window: FrameWindow | None, error: Exception, /) -> None:
+        if isinstance(error, ModelError):
+            raise error
+        if isinstance(error, UnknownCamera):
+            raise UsageError(str(error), mend="its configuration is needed: passerby apply") from error
         self._told.refused.append((record.offset, str(error)))
         if window is not None:
             self._step()
