@@ -285,10 +285,12 @@ class WindowSender:
         if not pending.sequence:
             return
         key = pending.key
-        others = [
-            p for p in [*self._in_flight.values(), *self._again] if p.key == key and p.sequence and p is not pending
-        ]
-        self._spool.done(key, pending.sequence if others else max(pending.sequence, self._handed.get(key, 0)))
+        last = not any(other is not pending for other in self._on_the_way(key))
+        self._spool.done(key, max(pending.sequence, self._handed.get(key, 0)) if last else pending.sequence)
+
+    def _on_the_way(self, key: str) -> list[_Pending]:
+        """Messages of a camera that lie in its spool, were handed over, and are not acknowledged."""
+        return [p for p in (*self._in_flight.values(), *self._again) if p.key == key and p.sequence]
 
     def _is_away(self) -> bool:
         oldest = next(iter(self._in_flight.values()), None)
