@@ -21,7 +21,7 @@ from pipeline.bus.kafka.errors import ours
 from pipeline.bus.kafka.producer import KafkaProducer, SentRecord, producer_arguments
 from pipeline.bus.kafka.reader import KafkaReader
 from pipeline.bus.kafka.repairs import forget_offset_answers, shut_consumer
-from pipeline.bus.kafka.settings import KIB, MIB, check_installed, client_arguments, open_client
+from pipeline.bus.kafka.settings import KIB, MIB, check_installed, client_arguments, open_client, quiet_client
 from pipeline.bus.kafka.transactions import KafkaTransactions
 from pipeline.config import KafkaConfig
 from pipeline.errors import BusError, TopicMissing
@@ -53,6 +53,7 @@ class KafkaBus:
 
     def __init__(self, settings: KafkaConfig, *, client_id: str) -> None:
         check_installed()
+        quiet_client()
         self.settings = settings
         self.client_id = client_id
         self._made: list[_Closes] = []

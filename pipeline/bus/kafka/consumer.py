@@ -160,6 +160,11 @@ class KafkaConsumer(Generic[T]):
         return behind
 
     @property
+    def connected(self) -> bool:
+        """A broker answers (or did within the last seconds)."""
+        return self._thread.connected
+
+    @property
     def ended(self) -> bool:
         """False: a topic of Kafka has no end."""
         return False

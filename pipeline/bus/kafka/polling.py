@@ -28,6 +28,8 @@ POLL_MS = 100
 BATCH = 16
 """Records taken from the client at once: how far max_waiting may be overshot."""
 RETRY_S = 1.0
+AWAY_S = 3.0
+"""Without a connection for as long, the broker is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class PollThread:
         self.client: Client | None = None
         self.assigned: set[int] = set()
         self.fenced = False
+        self.connected = False
+        self._seen = 0.0
         self._open_client = open_client
         self._heard = heard
         self._max_waiting = max_waiting
@@ -141,6 +145,7 @@ class PollThread:
             mend_consumer(client, self._instance_fenced)
             client.subscribe([self.topic_name], listener=_Bridge(self))
             self.client = client
+            self.connected, self._seen = True, time.monotonic()
         while self._tasks:
             task, done = self._tasks.popleft()
             try:
@@ -151,6 +156,7 @@ class PollThread:
             self._rest(RETRY_S)
             return
         fetched = self.client.poll(timeout_ms=POLL_MS, max_records=BATCH)
+        self._look_for_broker(self.client)
         with self.changed:
             for at, records in fetched.items():
                 self._waiting.setdefault(at.partition, deque()).extend(records)
@@ -163,6 +169,17 @@ class PollThread:
         self._pause(self.client, full, roomy)
         if self.topic_name in self.client._cluster.unauthorized_topics:
             raise BusDenied(f"cannot read {self.topic_name}: the broker's access rules do not let us")
+
+    def _look_for_broker(self, client: Client) -> None:
+        """Say once that the broker is away, and once that it is back: the client just polls on."""
+        now = time.monotonic()
+        if client._manager.least_used_connections():
+            if not self.connected:
+                _log.warning("reading %s: a broker answers again", self.topic_name)
+            self.connected, self._seen = True, now
+        elif self.connected and now - self._seen > AWAY_S:
+            self.connected = False
+            _log.warning("reading %s: no broker answers; waiting for it", self.topic_name)
 
     def _pause(self, client: Client, full: bool, roomy: bool) -> None:
         if full or (self._paused and not roomy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -40,6 +41,14 @@ def check_installed() -> None:
         raise BusMisconfigured(
             "the package zstandard is missing: counts and events are compressed with it", mend="pip install zstandard"
         )
+
+
+def quiet_client() -> None:
+    """kafka-python tells every refused connection several times a second; what counts comes as an error or a line of
+    ours. Whoever wants to hear it sets the level of the logger ``kafka``."""
+    logger = logging.getLogger("kafka")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
 
 
 def client_arguments(settings: KafkaConfig, client_id: str) -> dict[str, Any]:
