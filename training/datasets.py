@@ -61,7 +61,8 @@ class SetSpec:
     class numbers of YOLO labels mean (COCO files name their classes). labelled: the classes that are labelled
     completely; "vehicle" means every vehicle is, though perhaps not its class. weight: how often its pictures are
     drawn. likeness: above which two of its pictures show one scene. kind: sets of one kind are scored together.
-    aspect: width / height before somebody stretched its pictures.
+    aspect: width / height before somebody stretched its pictures. validation: whether some of its scenes may be held
+    out to choose by (drawn pictures may not: they say nothing about cameras).
     """
 
     name: str
@@ -74,6 +75,7 @@ class SetSpec:
     kind: str = ""
     aspect: float | None = None
     licence: str = "not stated"
+    validation: bool = True
 
     def known(self) -> NDArray[np.bool_]:
         """Which of ``CLASSES`` this set labels completely."""
@@ -110,14 +112,23 @@ def read_data_spec(path: Path, root: Path | None = None) -> DataSpec:
 
 def _set_spec(path: Path, base: Path, numbering: tuple[str, ...], name: str, told: dict[str, Any]) -> SetSpec:
     where = f"{path}: sets.{name}"
-    known = {"labelled", "numbering", "folder", "coco", "weight", "likeness", "kind", "aspect", "licence"}
+    known = {
+        "labelled", "numbering", "folder", "coco", "weight", "likeness", "kind", "aspect", "licence", "scripted_street",
+    }  # fmt: skip
     for key in told.keys() - known:
         raise ConfigError(f"{where}.{key}: unknown key", mend=f"known: {', '.join(sorted(known))}")
     labelled = tuple(told.get("labelled", ()))
     wrong = [each for each in labelled if each not in _LABELS]
     if not labelled or wrong:
         raise ConfigError(f"{where}.labelled: {wrong or 'is missing'}", mend=f"some of {', '.join(_LABELS)}")
-    folder = base / str(told.get("folder", name))
+    drawn = int(told.get("scripted_street", 0))
+    if drawn:
+        from training.street import street_pictures
+
+        told |= {"coco": "street.json"}
+        base = folder = street_pictures(drawn)
+    else:
+        folder = base / str(told.get("folder", name))
     if not folder.is_dir():
         raise ConfigError(f"{where}: {folder} is not a folder", mend="give its folder, or --root for all")
     return SetSpec(
@@ -131,6 +142,7 @@ def _set_spec(path: Path, base: Path, numbering: tuple[str, ...], name: str, tol
         kind=str(told.get("kind", name)),
         aspect=float(told["aspect"]) if "aspect" in told else None,
         licence=str(told.get("licence", "not stated")),
+        validation=not drawn,
     )
 
 

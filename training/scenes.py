@@ -75,6 +75,7 @@ def split_by_scene(samples: Sequence[Sample], spec: DataSpec, *, share: float = 
     alike = plain @ plain.T > np.maximum(limits[:, None], limits[None])
     count, scene = connected_components(alike, directed=False)
     chosen = _choose(samples, scene, share, np.random.default_rng(seed))
+    chosen &= np.array([spec.by_name[one.dataset].validation for one in samples])
     train, validation = np.flatnonzero(~chosen), np.flatnonzero(chosen)
     again = _resembling(grays, train, validation)
     return Split(
