@@ -8,13 +8,15 @@
     partition/<n>         PartitionState  inference: up to where the states of this partition go
     ingest/<camera_id>    IngestState     ingest: the newest epoch, and where to look for its last frame
 
-What is written reads back equal: numbers as Python writes them, bytes as base64.
+What is written reads back equal: numbers as Python writes them, bytes as base64. The header ``crc32`` (hexadecimal, of
+the value) tells a record that was changed on its way; one without it, put in by hand, is read as well.
 """
 
 from __future__ import annotations
 
 import base64
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +31,7 @@ VERSION = 1
 
 _CAMERA_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")  # as pipeline.config has it; a test compares
 _PARTITION, _INGEST = "partition/", "ingest/"
+_CHECKSUM = "crc32"
 _CAMERA_KEYS = {"version", "next_offset", "epoch", "revision", "document", "analytics", "more"}
 
 
@@ -122,12 +125,13 @@ def encode_camera(document: CameraDocument) -> Message:
     if document.document is None:
         return Message(document.key, None)
     told = {"version": VERSION, "camera_id": document.camera_id, "document": document.document}
-    return Message(document.key, encode_json(told), (("content-type", b"application/json"),))
+    return _message(document.key, told)
 
 
 def decode_camera(message: Message) -> CameraDocument:
     """The camera's configuration that a record holds. Raises RecordMalformed."""
     what = "a camera's document"
+    _require_as_sent(message, what)
     _require_camera(message.key, what)
     if message.value is None:
         return CameraDocument(message.key, None)
@@ -156,12 +160,13 @@ def encode_state(state: StateRecord) -> Message:
             told |= {"next_offset": state.next_offset, "epoch": state.epoch, "revision": state.revision}
             told |= {"document": state.document, "analytics": base64.b64encode(state.analytics).decode("ascii")}
             told |= {"more": state.more}
-    return Message(state.key, encode_json(told), (("content-type", b"application/json"),))
+    return _message(state.key, told)
 
 
 def decode_state(message: Message) -> StateRecord:
     """The state that a record holds. Raises RecordMalformed."""
     key = message.key
+    _require_as_sent(message, "a state")
     if key.startswith(_PARTITION):
         return _partition_state(message)
     if key.startswith(_INGEST):
@@ -210,6 +215,17 @@ def _camera_state(message: Message) -> StateRecord:
         message.key, whole(told, "next_offset", what), whole(told, "epoch", what),
         whole(told, "revision", what, -1), document, analytics, _more(told, what),
     )  # fmt: skip
+
+
+def _message(key: str, told: Mapping[str, Any]) -> Message:
+    value = encode_json(told)
+    return Message(key, value, (("content-type", b"application/json"), (_CHECKSUM, b"%08x" % zlib.crc32(value))))
+
+
+def _require_as_sent(message: Message, what: str) -> None:
+    for name, checksum in message.headers:
+        if name == _CHECKSUM and checksum != b"%08x" % zlib.crc32(message.value or b""):
+            raise RecordMalformed(f"{what} is not as it was sent: checksum {shown(checksum)} is not that of its value")
 
 
 def _told(value: bytes, keys: set[str], what: str) -> dict[str, Any]:

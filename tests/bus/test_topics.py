@@ -135,7 +135,7 @@ def _changed(state: StateRecord, **changed: Any) -> Message:
     message = TOPICS.state.encode(state.key, state)
     told = json.loads(message.value or b"") | changed
     told = {key: value for key, value in told.items() if value != "left out"}
-    return replace(message, value=json.dumps(told).encode())
+    return replace(message, value=json.dumps(told).encode(), headers=())
 
 
 @pytest.mark.parametrize(
@@ -194,6 +194,15 @@ def test_any_bytes_are_something_or_malformed(key: str, value: bytes | None) -> 
             topic.decode(Message(key, value))
         except RecordMalformed as error:
             assert str(error)
+
+
+def test_a_state_or_document_that_was_changed_on_its_way_is_malformed() -> None:
+    for topic, value in ((TOPICS.state, CAMERA_STATE), (TOPICS.cameras, DOCUMENT)):
+        message = topic.encode("gate", value)  # type: ignore[attr-defined]
+        changed = replace(message, value=(message.value or b"").replace(b"3", b"4", 1))
+        with pytest.raises(RecordMalformed, match="not as it was sent"):
+            topic.decode(changed)
+        topic.decode(replace(changed, headers=()))
 
 
 def test_camera_ids_are_those_of_the_configuration() -> None:
