@@ -89,7 +89,17 @@ def ingest(config: Config, options: IngestOptions, env: Mapping[str, str] = os.e
             failures = worker.run(stop)
         finally:
             worker.drain()
-        return IngestResult(worker.ledger.lines(), failures)
+        lines = worker.ledger.lines()
+        for camera_id, line in lines.items():
+            _log.info("camera %s: %s", camera_id, account(line))
+        return IngestResult(lines, failures)
+
+
+def account(line: LedgerLine) -> str:
+    """Where a camera's frames went, in words."""
+    dropped = "".join(f", {frames} dropped ({cause})" for cause, frames in sorted(line.dropped.items()))
+    waiting = f", {line.in_flight} in the spool or on their way" if line.in_flight else ""
+    return f"{line.captured} frames, {line.analysed} sent, {line.sampled_out} sampled out{dropped}{waiting}"
 
 
 class IngestWorker:
