@@ -117,6 +117,8 @@ def translate(error: BaseException, doing: str) -> BusError:
         meant = next((MEANING[kind] for kind in type(error).__mro__ if kind in MEANING), None)
     if meant is None:
         meant = BusUnavailable if isinstance(error, OSError) else BusError
+    if meant is BusError and "AuthorizationFailedError" in str(error):
+        meant = BusDenied  # the refusal of a producer id comes wrapped, by its name alone
     return meant(f"cannot {doing}: {_words(error)}", mend=_MENDS.get(meant, ""))
 
 

@@ -1,7 +1,7 @@
 """What kafka-python 3.0.12 does wrongly for us, mended on the objects of one client; each with its reason.
 
-Docs/decisions/0071 tells how each was found; tests/bus/test_kafka_repairs.py fails when a new version of the library
-no longer has what is mended here (then the repair goes) or has it elsewhere (then it moves).
+docs/decisions/0071 tells how each was found. tests/bus/test_kafka_repairs.py fails with a new version of the library:
+then each is read again, and goes when the library has mended it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
 from kafka.net.inet import KafkaNetSocket
-from kafka.net.transport import KafkaSSLTransport
+from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.producer.transaction_manager import TransactionState
 
 _log = logging.getLogger(__name__)
@@ -43,6 +43,17 @@ def mend_sockets() -> None:
             self._sock.close()
             raise
 
+    def with_last_words(receive: Callable[[Any], tuple[bytes, Any]]) -> Callable[[Any], tuple[bytes, Any]]:
+        # What a broker says just before it closes comes together with the end, and was thrown away: that a password is
+        # wrong looked like a broker that hangs up. The end is met again by the next read.
+        def receive_all(self: Any) -> tuple[bytes, Any]:
+            data, error = receive(self)
+            return data, None if data else error
+
+        return receive_all
+
+    KafkaTCPTransport._sock_recv = with_last_words(KafkaTCPTransport._sock_recv)
+    KafkaSSLTransport._sock_recv = with_last_words(KafkaSSLTransport._sock_recv)
     connect_or_close.mended = True  # type: ignore[attr-defined]
     KafkaNetSocket.sock_connect = connect_or_close
     KafkaSSLTransport.handshake = handshake_or_close
@@ -51,7 +62,7 @@ def mend_sockets() -> None:
 def mend_producer(client: KafkaProducer) -> None:
     """Of an idempotent producer without transactions."""
     manager, sender = client._transaction_manager, client._sender
-    reset, run_once, classify = manager.reset_producer_id, sender.run_once, manager.classify_batch_error
+    reset, poll, classify = manager.reset_producer_id, sender._client.poll, manager.classify_batch_error
 
     def reset_and_ask_again() -> None:
         # A batch that expired after it was sent once makes the sender throw its producer id away. The state stays
@@ -60,13 +71,13 @@ def mend_producer(client: KafkaProducer) -> None:
         with manager._lock:
             manager._current_state = TransactionState.UNINITIALIZED
 
-    def run_once_and_expire() -> None:
+    def expire_and_poll(timeout_ms: Any = None, future: Any = None) -> Any:
         # Without a producer id (no broker since the start, or since the reset above) the sender never comes to the
-        # place where it looks for batches whose delivery timeout is over.
-        run_once()
+        # place where it looks for batches whose delivery timeout is over. It polls, though, on its own thread.
         if not manager.has_producer_id():
-            for batch in client._sender._accumulator.expired_batches():
+            for batch in sender._accumulator.expired_batches():
                 sender._complete_batch_with_exception(batch, kafka_errors.KafkaTimeoutError("delivery timeout"))
+        return poll(timeout_ms=timeout_ms, future=future)
 
     def never_fatal(error: Any, batch: Any, log_start_offset: int = -1) -> str:
         # One record that the broker refuses (too large for it, not authorised) would stop the producer for good. A new
@@ -79,7 +90,7 @@ def mend_producer(client: KafkaProducer) -> None:
 
     manager.reset_producer_id = reset_and_ask_again
     manager.classify_batch_error = never_fatal
-    sender.run_once = run_once_and_expire
+    sender._client.poll = expire_and_poll
 
 
 def mend_transactions(client: KafkaProducer) -> None:

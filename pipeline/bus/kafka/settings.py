@@ -45,10 +45,19 @@ def check_installed() -> None:
 
 def quiet_client() -> None:
     """kafka-python tells every refused connection several times a second; what counts comes as an error or a line of
-    ours. Whoever wants to hear it sets the level of the logger ``kafka``."""
+    ours. Whoever wants to hear it sets the level of the logger ``kafka``; passwords are not in what it then says."""
     logger = logging.getLogger("kafka")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("kafka.") and _without_secrets not in (each := logging.getLogger(name)).filters:
+            each.addFilter(_without_secrets)
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """At DEBUG the admin client tells all its settings, and the transport every byte of SASL PLAIN."""
+    record.msg, record.args = redact(record.getMessage()), ()
+    return True
 
 
 def client_arguments(settings: KafkaConfig, client_id: str) -> dict[str, Any]:
@@ -75,7 +84,8 @@ def client_arguments(settings: KafkaConfig, client_id: str) -> dict[str, Any]:
             "ssl_cafile": settings.ca_file,
             "ssl_certfile": settings.cert_file,
             "ssl_keyfile": settings.key_file,
-            "ssl_password": None if settings.key_password is None else settings.key_password.reveal(),
+            # Empty instead of none: OpenSSL would ask whoever sits at the terminal, and wait.
+            "ssl_password": "" if settings.key_password is None else settings.key_password.reveal(),
         }
     return told
 
@@ -132,10 +142,17 @@ def _why(server: str, settings: KafkaConfig) -> str:
         with socket.create_connection((host, int(port)), timeout=2) as plain:
             if not settings.security_protocol.endswith("SSL"):
                 return "it is reached, but does not speak Kafka as we do"
-            context = ssl.create_default_context(cafile=settings.ca_file)
+            try:
+                context = ssl.create_default_context(cafile=settings.ca_file)
+            except ssl.SSLError:
+                return "kafka.ca_file holds no certificate"
             if settings.cert_file:
-                password = None if settings.key_password is None else settings.key_password.reveal()
-                context.load_cert_chain(settings.cert_file, settings.key_file, password)
+                # An empty password instead of none: OpenSSL would ask whoever sits at the terminal.
+                password = "" if settings.key_password is None else settings.key_password.reveal()
+                try:
+                    context.load_cert_chain(settings.cert_file, settings.key_file, password)
+                except ssl.SSLError:
+                    return "kafka.cert_file, key_file and key_password do not fit together"
             with context.wrap_socket(plain, server_hostname=host):
                 return "it is reached with TLS, but does not speak Kafka as we do"
     except ssl.SSLCertVerificationError as error:
