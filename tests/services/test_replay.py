@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,18 +13,7 @@ from pipeline.errors import ModelError, OffsetGone, UsageError
 from pipeline.services.published import PublishedEvent, compare, published_from
 from pipeline.services.replay import Replay, Replayed, ReplayRequest
 from pipeline.services.spans import index_camera
-from tests.services.logged import EPOCH_2_LATER_US, TOPICS, Logged, logged
-
-
-@pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Logged:
-    return logged(tmp_path_factory.mktemp("street"))
-
-
-@pytest.fixture(scope="module")
-def replay(street: Logged) -> Iterator[Replay]:
-    with Replay(street.log, TOPICS, street.config) as made:
-        yield made
+from tests.services.logged import EPOCH_2_LATER_US, TOPICS, Logged
 
 
 def replayed(replay: Replay, **request: int) -> tuple[Replayed, list[Event]]:
