@@ -16,81 +16,32 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import Any
 
 from pipeline.analytics.camera import Observation
-from pipeline.bus.base import Consumer, Malformed, Message, PartitionListener, Record, Topic
-from pipeline.bus.topics import CameraState, DeadLetter, PartitionState, Topics
-from pipeline.core.detections import Detections
+from pipeline.bus.base import Malformed, Message, Record
+from pipeline.bus.topics import CameraState, PartitionState, Topics
 from pipeline.core.frame import Frame, FrameWindow
 from pipeline.errors import BusError, Fenced, OffsetGone, RecordMalformed, TransactionAborted
 from pipeline.metrics import InferMetrics
+from pipeline.services.gathering import Gathered, Gathering
 from pipeline.services.plans import Plan, Plans
 from pipeline.services.restoring import RestoredPartition, Restorer
 from pipeline.services.stages import (
     CameraInUse,
     CameraPlan,
-    FrameDetector,
     InferStages,
     ObservationFailed,
     Refused,
+    detect_again,
 )
+from pipeline.services.worker_bus import OpenTransaction, Raw, Transactions, WindowsConsumer, WorkerBus
 
 _log = logging.getLogger(__name__)
 _POLL_S = 0.1
 _SWEEP_S = 15.0
-Raw = bytes | Malformed
-
-
-class OpenTransaction(Protocol):
-    """A transaction that is open; see ``pipeline.bus.kafka``."""
-
-    def send(self, topic_name: str, message: Message, partition: int | None = None) -> None: ...
-
-    def offsets(self, next_offsets: Mapping[int, int]) -> None: ...
-
-
-class Transactions(Protocol):
-    """Sends records and commits offsets together. Raises TransactionAborted or Fenced."""
-
-    def transaction(self) -> AbstractContextManager[OpenTransaction]: ...
-
-    def close(self) -> None: ...
-
-
-class WindowsConsumer(Consumer[Raw], Protocol):
-    """A member of the group; see ``pipeline.bus.kafka``."""
-
-    def seek(self, offsets: Mapping[int, int]) -> None: ...
-
-    @property
-    def assignment(self) -> tuple[int, ...]: ...
-
-    def lag(self) -> dict[int, int]: ...
-
-    def close(self) -> None: ...
-
-
-class WorkerBus(Protocol):
-    """What a session needs of a bus. ``KafkaBus`` keeps it; tests use a log in memory."""
-
-    def consumer(
-        self,
-        topic: Topic[Any],
-        group: str,
-        *,
-        instance_id: str | None = None,
-        listener: PartitionListener | None = None,
-        session_timeout_s: float = 10,
-    ) -> Any: ...
-
-    def transactions(self, transactional_id: str, consumer: Any, *, timeout_s: float = 15) -> Any: ...
-
-    def reader(self, topic: Topic[Any]) -> Any: ...
-
-    def committed(self, group: str, topic_name: str) -> dict[int, int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +59,6 @@ class SessionSettings:
     transaction_timeout_s: float = 15.0
     max_in_flight: int = 8
     forget_after_s: float = 60.0
-
-
-@dataclass(slots=True)
-class _Gathered:
-    """What the next transaction carries of one partition."""
-
-    next_offset: int
-    messages: list[tuple[str, Message]] = field(default_factory=list)
-    cameras: dict[str, None] = field(default_factory=dict)
-    forgotten: list[str] = field(default_factory=list)
-    dead: list[tuple[str, str]] = field(default_factory=list)
 
 
 class InferSession:
@@ -147,8 +87,7 @@ class InferSession:
         self._unpack = unpack
         self._now_s = now_s
         self._messages: list[tuple[str, Message]] = []  # of the window that is being observed
-        self._gathered: dict[int, _Gathered] = {}
-        self._first_gathered_s: float | None = None
+        self._gathering = Gathering(now_s)
         self._offsets: dict[int, int] = {}  # what is committed, a partition
         self._in_use: dict[str, tuple[int, Mapping[str, Any] | None]] = {}  # revision and document of each camera
         self._told: dict[str, tuple[CameraPlan, int]] = {}  # what the metrics know: plan and partition of a camera
@@ -180,7 +119,7 @@ class InferSession:
             )  # fmt: skip
             self._closing = stack.pop_all()
         self.stages: InferStages[Raw] = InferStages(
-            self._consumer, self._plan_of, self, decode=self._decode, detect_again=_detect_again,
+            self._consumer, self._plan_of, self, decode=self._decode, detect_again=detect_again,
             max_in_flight=settings.max_in_flight,
         )  # fmt: skip
         metrics.follow_lag(self._consumer.lag)
@@ -219,7 +158,7 @@ class InferSession:
     @property
     def idle(self) -> bool:
         """Nothing is in flight, and nothing waits to be committed."""
-        return not self.stages.in_flight and not self._gathered
+        return not self.stages.in_flight and not self._gathering
 
     def close(self) -> None:
         """Leave the group; what is not committed is dropped."""
@@ -239,14 +178,16 @@ class InferSession:
 
     def commit(self) -> None:
         """Everything gathered in one transaction. Raises TransactionAborted or Fenced; what is gathered stays."""
-        if not self._gathered:
+        if not self._gathering:
             return
         began_s = time.perf_counter()
         try:
             with self._transactions.transaction() as transaction:
-                for partition, gathered in sorted(self._gathered.items()):
+                for partition, gathered in sorted(self._gathering.partitions.items()):
                     self._send(transaction, partition, gathered)
-                transaction.offsets({partition: each.next_offset for partition, each in self._gathered.items()})
+                transaction.offsets(
+                    {partition: each.next_offset for partition, each in self._gathering.partitions.items()}
+                )
         except TransactionAborted:
             self._metrics.aborted(time.perf_counter() - began_s)
             raise
@@ -254,17 +195,16 @@ class InferSession:
             self._metrics.fenced()
             raise
         self._metrics.committed(time.perf_counter() - began_s)
-        for partition, gathered in self._gathered.items():
+        for partition, gathered in self._gathering.partitions.items():
             self._offsets[partition] = gathered.next_offset
             for topic, reason in gathered.dead:
                 self._metrics.dead_letter(topic, reason)
         self._poison = {
             place: why for place, why in self._poison.items() if place[1] >= self._offsets.get(place[0], place[1] + 1)
         }
-        self._gathered.clear()
-        self._first_gathered_s = None
+        self._gathering.drop()
 
-    def _send(self, transaction: OpenTransaction, partition: int, gathered: _Gathered) -> None:
+    def _send(self, transaction: OpenTransaction, partition: int, gathered: Gathered) -> None:
         state = self._topics.state
         for topic, message in gathered.messages:
             transaction.send(topic, message)
@@ -283,18 +223,9 @@ class InferSession:
 
     def _patience_s(self) -> float:
         """Seconds until the next commit is due, as far as we wait for a window."""
-        if self._first_gathered_s is None:
+        if self._gathering.since_s is None:
             return _POLL_S
-        return min(_POLL_S, self._first_gathered_s + self._settings.commit_interval_s - self._now_s())
-
-    def _gather(self, partition: int, next_offset: int) -> _Gathered:
-        gathered = self._gathered.get(partition)
-        if gathered is None:
-            gathered = self._gathered[partition] = _Gathered(next_offset)
-        gathered.next_offset = next_offset
-        if self._first_gathered_s is None:
-            self._first_gathered_s = self._now_s()
-        return gathered
+        return min(_POLL_S, self._gathering.since_s + self._settings.commit_interval_s - self._now_s())
 
     # -- what the stages give (stages.Results)
 
@@ -310,7 +241,7 @@ class InferSession:
         plan = self.stages.cameras[window.camera_id].plan
         assert isinstance(plan, Plan)
         self._in_use[window.camera_id] = (window.revision, plan.document)
-        gathered = self._gather(record.partition, record.offset + 1)
+        gathered = self._gathering.of(record.partition, record.offset + 1)
         gathered.messages += self._messages
         self._messages.clear()
         gathered.cameras[window.camera_id] = None
@@ -319,27 +250,16 @@ class InferSession:
 
     def void(self, record: Record[Raw], window: FrameWindow) -> None:
         """Sent by a reader that was already replaced: only its offset counts."""
-        self._gather(record.partition, record.offset + 1)
+        self._gathering.of(record.partition, record.offset + 1)
         self._metrics.void(window)
 
     def refused(self, record: Record[Raw], window: FrameWindow | None, error: Exception) -> None:
         """A dead letter, and on."""
-        gathered = self._gather(record.partition, record.offset + 1)
+        gathered = self._gathering.of(record.partition, record.offset + 1)
         if window is not None and window.camera_id in self.stages.cameras:
             gathered.cameras[window.camera_id] = None
         kind = "malformed" if isinstance(error, RecordMalformed) else "invalid"
-        self._bury(gathered, record, "windows", kind, str(error) or type(error).__name__, type(error).__name__)
-
-    def _bury(self, gathered: _Gathered, record: Record[Any], topic: str, kind: str, reason: str, error: str) -> None:
-        value = record.value
-        message = value.message if isinstance(value, Malformed) else Message(record.key, value, record.headers)
-        letter = DeadLetter(
-            message, reason, error, record.topic, record.partition, record.offset, record.timestamp_ms, "infer"
-        )
-        letters = self._topics.dead_letters
-        gathered.messages.append((letters.name, letters.encode(record.key, letter)))
-        gathered.dead.append((topic, kind))
-        _log.warning("%s, partition %d, offset %d: %s", record.topic, record.partition, record.offset, reason)
+        gathered.bury(self._topics, record, "windows", kind, str(error) or type(error).__name__, type(error).__name__)
 
     # -- what the stages ask
 
@@ -432,8 +352,8 @@ class InferSession:
             if record.key.startswith("ingest/"):
                 continue  # not ours
             assert isinstance(record.value, Malformed)
-            gathered = self._gather(found.partition, next_offset)
-            self._bury(gathered, record, "state", "malformed", record.value.reason, "RecordMalformed")
+            gathered = self._gathering.of(found.partition, next_offset)
+            gathered.bury(self._topics, record, "state", "malformed", record.value.reason, "RecordMalformed")
             if record.key != PartitionState(found.partition, 0).key:
                 gathered.forgotten.append(record.key)
 
@@ -447,11 +367,10 @@ class InferSession:
             _log.warning("going back to what is committed: %s", error)
         self._stale = True
         self.stages.forget()
-        self._gathered.clear()
+        self._gathering.drop()
         self._messages.clear()
         self._in_use.clear()
         self._finished_s.clear()
-        self._first_gathered_s = None
 
     def _start_over(self) -> None:
         """Go on from what is committed."""
@@ -463,13 +382,11 @@ class InferSession:
         gone = {camera_id for camera_id, camera in self.stages.cameras.items() if camera.partition in partitions}
         gone |= {camera_id for camera_id, (_, partition) in self._told.items() if partition in partitions}
         self.stages.forget(partitions)
+        self._gathering.drop(partitions)
         for partition in partitions:
-            self._gathered.pop(partition, None)
             self._offsets.pop(partition, None)
         for camera_id in gone:
             self._drop_camera(camera_id)
-        if not self._gathered:
-            self._first_gathered_s = None
 
     def _drop_camera(self, camera_id: str) -> None:
         self._in_use.pop(camera_id, None)
@@ -492,19 +409,10 @@ class InferSession:
                 continue
             _log.info("camera %s was removed: its state goes", camera_id)
             committed = self._offsets[camera.partition]
-            gathered = self._gathered.get(camera.partition) or self._gather(camera.partition, committed)
+            gathered = self._gathering.partitions.get(camera.partition) or self._gathering.of(
+                camera.partition, committed
+            )
             gathered.cameras.pop(camera_id, None)
             gathered.forgotten.append(camera_id)
             self.stages.forget_camera(camera_id)
             self._drop_camera(camera_id)
-
-
-def _detect_again(window: FrameWindow, detector: FrameDetector, error: Exception) -> list[Detections]:
-    """Whose fault is it that the network failed? Each picture once more by itself; then an empty one instead."""
-    try:
-        return [detector.submit(frame.picture, window.width, window.height).result() for frame in window.frames]
-    except Exception as again:
-        error = again
-    first = window.frames[0].picture
-    detector.submit(first * 0, window.width, window.height).result()  # when even this fails it is ours: the work ends
-    raise Refused(f"the network failed on it: {error}") from error

@@ -28,9 +28,10 @@ from pipeline.inference.batching import Batcher
 from pipeline.inference.detector import Detector
 from pipeline.metrics import InferMetrics
 from pipeline.services.health import Health, serving
-from pipeline.services.infer_session import InferSession, SessionSettings, WorkerBus
+from pipeline.services.infer_session import InferSession, SessionSettings
 from pipeline.services.plans import Models, Plans
 from pipeline.services.signals import stopped_by_signals
+from pipeline.services.worker_bus import WorkerBus
 
 _log = logging.getLogger(__name__)
 _AGAIN_FIRST_S, _AGAIN_LAST_S = 0.5, 10.0

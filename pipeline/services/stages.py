@@ -328,3 +328,17 @@ def _check_times(analytics: CameraAnalytics, window: FrameWindow) -> None:
 
 def _lies_in(record: Record[T], partitions: Collection[int] | None) -> bool:
     return partitions is None or record.partition in partitions
+
+
+def detect_again(window: FrameWindow, detector: FrameDetector, error: Exception) -> list[Detections]:
+    """Whose fault is it that the network failed? Each picture once more by itself; then an empty one instead.
+
+    Raises Refused when it is the window's; the network's own error when it fails on an empty picture, too.
+    """
+    try:
+        return [detector.submit(frame.picture, window.width, window.height).result() for frame in window.frames]
+    except Exception as again:
+        error = again
+    first = window.frames[0].picture
+    detector.submit(first * 0, window.width, window.height).result()  # when even this fails it is ours: the work ends
+    raise Refused(f"the network failed on it: {error}") from error
