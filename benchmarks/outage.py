@@ -1,10 +1,11 @@
 """All brokers down under load, then back: what is lost, what is out of order, what differs from an undisturbed run.
 
     python -m benchmarks.outage                               60 s without a broker, files and live cameras
-    python -m benchmarks.outage --seconds 10 --files 2 --live 1 --length 20 --no-events
+    python -m benchmarks.outage --seconds 10 --files 2 --live 1 --rounds 3 --no-events
 
-A real broker (``--brokers 3``: three) is killed (-9) while two ingest workers read files (scripted streets, read whole)
-and live cameras (RTSP), and starts again on its data. Compared are the windows that count (decision 0070):
+A real broker (``--brokers 3``: three) is killed (-9) while two ingest workers read files (folders in which a real clip
+lies ``--rounds`` times) and live cameras (RTSP), and starts again on its data. Compared are the windows that count
+(decision 0070):
 
     files   with those of an undisturbed run: every frame, its times, its pixels, the statuses; and, with a real
             inference worker at work all the time, counts and events, byte for byte but for ``origin``
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.clips import VIDEOS
 from pipeline.bus.base import Malformed
 from pipeline.bus.kafka import KafkaBus
 from pipeline.bus.topics import Topics
@@ -48,6 +50,7 @@ from tests.e2e.ingesting import (
 )
 from tests.rtsp_server import RtspServer
 
+_CLIPS = ("suburban_street_cars.mp4", "pedestrians_square.mp4", "street_corner_overhead.mp4", "topdown_cars.mp4")
 _LINES = {"across": {"points": [[0.0, 0.55], [1.0, 0.55]]}}
 
 
@@ -70,10 +73,10 @@ def main() -> None:
         folder = Path(told)
         broker = brokers.start(folder / "kafka", brokers=args.brokers)
         stack.callback(broker.kill)
-        urls = [stack.enter_context(RtspServer("--size", "640x384")).url() for _ in range(args.live)]
+        urls = [stack.enter_context(RtspServer("--size", "320x192")).url() for _ in range(args.live)]
         files = {
             f"file{n}": {
-                "source": f"synthetic://street?seed={n + 1}&duration={args.length}&width=640&height=360",
+                "source": str(_film(folder / f"film{n}", _CLIPS[n % len(_CLIPS)], args.rounds)),
                 "lines": _LINES,
             }
             for n in range(args.files)
@@ -81,7 +84,7 @@ def main() -> None:
         live = {f"live{n}": {"source": url, "lines": _LINES} for n, url in enumerate(urls)}
         verdict = Verdict()
         calm, rough = broker.settings("calm"), broker.settings("rough")
-        print(f"undisturbed: {args.files} files of {args.length} s", flush=True)
+        print(f"undisturbed: {args.files} files", flush=True)
         _calm(folder, calm, files, args)
         print(f"disturbed: the same and {args.live} live cameras; no broker for {args.seconds:g} s", flush=True)
         _rough(folder, broker, rough, files | live, args, verdict)
@@ -93,6 +96,16 @@ def main() -> None:
             print(f"TROUBLE {trouble}")
         print("0 lost, order kept, nothing differs" if not verdict.troubles else f"{len(verdict.troubles)} troubles")
         sys.exit(bool(verdict.troubles))
+
+
+def _film(folder: Path, clip: str, rounds: int) -> Path:
+    """A folder in which a real clip lies several times."""
+    if not (VIDEOS / clip).exists():
+        sys.exit(f"this benchmark needs the real clip {clip} in {VIDEOS}")
+    folder.mkdir()
+    for n in range(rounds):
+        (folder / f"{n:03d}.mp4").symlink_to(VIDEOS / clip)
+    return folder
 
 
 def _calm(folder: Path, settings: KafkaConfig, cameras: dict[str, Any], args: argparse.Namespace) -> None:
@@ -228,7 +241,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60, help="without a broker")
     parser.add_argument("--files", type=int, default=4)
-    parser.add_argument("--length", type=int, default=90, help="seconds of each file")
+    parser.add_argument("--rounds", type=int, default=10, help="how often its clip lies in a file's folder")
     parser.add_argument("--live", type=int, default=2)
     parser.add_argument("--brokers", type=int, choices=(1, 2, 3), default=1)
     parser.add_argument("--patience", type=float, default=900, help="seconds that each step may take")
