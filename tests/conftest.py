@@ -58,6 +58,22 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     started.kill()  # its data go with the folder
 
 
+@pytest.fixture(scope="session")
+def _mortal_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    if lacking := brokers.missing():
+        _missing(f"{lacking}, which a Kafka broker needs,")
+    started = brokers.start(tmp_path_factory.mktemp("mortal"))
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def mortal_broker(_mortal_broker: Broker) -> Broker:
+    """One broker, kept for the tests that stop, freeze and kill it one after the other; it runs when a test begins."""
+    _mortal_broker.start()
+    return _mortal_broker
+
+
 @pytest.fixture
 def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerMaker]:
     """Makes brokers of a test's own, to stop, kill and secure; arguments as ``tests.broker.start``."""

@@ -10,7 +10,7 @@ import pytest
 from pipeline.bus.base import Malformed, Message
 from pipeline.bus.kafka import KafkaBus, KafkaConsumer
 from pipeline.errors import BusError, Fenced
-from tests.broker import Broker, BrokerMaker
+from tests.broker import Broker
 from tests.bus.kafka_log import Remembers, bus_with, poll_until, texts, values, wait_for
 
 pytestmark = pytest.mark.kafka
@@ -86,7 +86,7 @@ def test_a_caller_that_sleeps_longer_than_every_timeout_stays_a_member(broker: B
         consumer = bus.consumer(topic, f"{prefix}.g", listener=listener, session_timeout_s=2, rebalance_timeout_s=2.5)
         records = poll_until(consumer, 2)
         member = consumer.group_metadata()
-        time.sleep(4.0)
+        time.sleep(3.0)
         fill(bus, prefix, 2)
         records += poll_until(consumer, 2)
         assert consumer.group_metadata() == member
@@ -99,7 +99,7 @@ def test_heartbeats_go_on_while_the_listener_works(broker: Broker, prefix: str) 
     with bus_with(broker, prefix, "in") as bus:
         fill(bus, prefix, 2)
         listener = Remembers()
-        listener.on_assigned = lambda _: time.sleep(4.0)
+        listener.on_assigned = lambda _: time.sleep(3.0)
         consumer = bus.consumer(texts(f"{prefix}.in"), f"{prefix}.g", listener=listener, session_timeout_s=2)
         records = poll_until(consumer, 2)
         consumer.commit(records)
@@ -227,8 +227,8 @@ def test_a_codec_that_trips_is_a_malformed_record_not_a_crash(broker: Broker, pr
 
 
 @pytest.mark.slow
-def test_a_broker_that_is_killed_and_comes_back_costs_no_record(own_broker: BrokerMaker, prefix: str) -> None:
-    broker = own_broker()
+def test_a_broker_that_is_killed_and_comes_back_costs_no_record(mortal_broker: Broker, prefix: str) -> None:
+    broker = mortal_broker
     topic = texts(f"{prefix}.in")
     with bus_with(broker, prefix, "in") as bus:
         listener = Remembers()

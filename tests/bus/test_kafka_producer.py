@@ -10,7 +10,7 @@ import pytest
 from pipeline.bus.base import Message
 from pipeline.bus.kafka import KafkaBus, SentRecord
 from pipeline.errors import BusError, BusUnavailable, RecordTooLarge, TopicMissing
-from tests.broker import Broker, BrokerMaker
+from tests.broker import Broker
 from tests.bus.kafka_log import bus_with, committed_values, poll_until, texts, values, wait_for
 
 pytestmark = pytest.mark.kafka
@@ -110,13 +110,13 @@ def test_a_topic_that_is_not_there_is_named_with_the_mend(broker: Broker, prefix
 
 
 @pytest.mark.slow
-def test_an_outage_longer_than_the_delivery_timeout(own_broker: BrokerMaker, prefix: str) -> None:
+def test_an_outage_longer_than_the_delivery_timeout(mortal_broker: Broker, prefix: str) -> None:
     """Records that cannot be delivered are told, nobody hangs, and the producer works again afterwards.
 
     kafka-python gives the producer id away with the expired batch, never asks for a new one, and stands still.
     """
     told: Told = []
-    broker = own_broker()
+    broker = mortal_broker
     topic = texts(f"{prefix}.in")
     with bus_with(broker, prefix, "in", partitions=1) as bus:
         producer = bus.producer(
@@ -154,8 +154,8 @@ def test_an_outage_longer_than_the_delivery_timeout(own_broker: BrokerMaker, pre
 
 
 @pytest.mark.slow
-def test_a_worker_that_starts_before_the_broker_sends_when_it_comes(own_broker: BrokerMaker, prefix: str) -> None:
-    broker = own_broker()
+def test_a_worker_that_starts_before_the_broker_sends_when_it_comes(mortal_broker: Broker, prefix: str) -> None:
+    broker = mortal_broker
     topic = texts(f"{prefix}.in")
     with bus_with(broker, prefix, "in", partitions=1):
         pass
