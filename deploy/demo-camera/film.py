@@ -25,6 +25,7 @@ HEAD = """\
 # this one (`passerby init`, docs/configuration.md) and name it in .env: PASSERBY_CONFIG=./passerby.yaml
 kafka:
   bootstrap_servers: "${KAFKA_BOOTSTRAP_SERVERS:-localhost:9092}"
+  worker_id: "${PASSERBY_WORKER_ID:-passerby}"
 inference:
   provider: ${PASSERBY_PROVIDER:-cpu}
 counts: {window_s: 10}
