@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -59,6 +62,18 @@ def time_us(text: str, option: str) -> int:
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
     return round(when.timestamp() * 1e6)
+
+
+@contextmanager
+def until_interrupted() -> Iterator[None]:
+    """Ctrl-C, and a reader that went away (``| head``), are how one ends what is watched: neither is a failure."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        # What is still in the buffer of stdout must not fail once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def names(values: list[str] | None) -> frozenset[str]:

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.consuming import ConfigOption, kafka_config, names, quiet_client
+from pipeline.cli.consuming import ConfigOption, kafka_config, names, quiet_client, until_interrupted
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 from pipeline.core.events import rfc3339
 from pipeline.outputs.wording import duration
@@ -65,7 +65,7 @@ def _lag(
         def look() -> list[PartitionLag]:
             return _only(measure(bus, topics, group_id), wanted)
 
-        try:
+        with until_interrupted():
             if not watch:
                 lags = look()
                 worst = worst_s(lags)
@@ -79,8 +79,6 @@ def _lag(
                     while True:
                         live.update(table(look()), refresh=True)
                         time.sleep(every_s)
-        except (KeyboardInterrupt, BrokenPipeError):
-            sys.stderr.flush()
     raise typer.Exit(1 if fail_above is not None and worst > fail_above else 0)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.cli.consuming import ConfigOption, kafka_config, names, quiet_client, time_us
+from pipeline.cli.consuming import ConfigOption, kafka_config, names, quiet_client, time_us, until_interrupted
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 from pipeline.core.events import EVENT_TYPES, Event
 from pipeline.errors import UsageError
@@ -70,16 +70,13 @@ def _tail(
     from pipeline.bus.topics import Topics
 
     topics = Topics(kafka.prefix)
-    try:
-        with (
-            KafkaBus(kafka, client_id="passerby-tail") as bus,
-            EventTail(bus, [topics.counts, topics.events], since_ms=since_ms) as tail,
-        ):
-            tail.wait_ready()
-            _show(tail, wanted, _Json() if as_json else _Words(), number, until_idle)
-    except (KeyboardInterrupt, BrokenPipeError):
-        # Both are how one ends it: Ctrl-C, or `| head`.
-        sys.stderr.flush()
+    with (
+        until_interrupted(),
+        KafkaBus(kafka, client_id="passerby-tail") as bus,
+        EventTail(bus, [topics.counts, topics.events], since_ms=since_ms) as tail,
+    ):
+        tail.wait_ready()
+        _show(tail, wanted, _Json() if as_json else _Words(), number, until_idle)
 
 
 def _show(

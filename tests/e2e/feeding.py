@@ -44,7 +44,7 @@ def windows_of(config: Config, camera_id: str) -> list[FrameWindow]:
     settings = WindowSettings(camera.sample_fps, camera.windows.window_frames, camera.windows.window_s)
     ingest = CameraIngest(camera_id, lambda: stream, kept, settings, FrameLedger())
     ingest.start()
-    assert ingest.join(120)
+    assert ingest.join(280), "the street is not drawn yet"
     assert ingest.failure is None, ingest.failure
     return kept.windows
 

@@ -26,7 +26,7 @@ sample_fps: 8
 counts: {window_s: 4}
 cameras:
   street:
-    source: synthetic://street?seed=7&duration=12
+    source: synthetic://street?seed=3&duration=12&width=640&height=360
     start: 2026-01-01T08:00:00Z
     lines:
       kerb: {points: [[0.0, 0.6], [1.0, 0.6]], wrong_way: left}
