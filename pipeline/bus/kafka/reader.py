@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar
 
 from kafka import KafkaConsumer as Client
 from kafka import TopicPartition
-from kafka import errors as kafka_errors
 from kafka.partitioner.default import murmur2
 
 from pipeline.bus.base import Malformed, Record, Topic
@@ -42,10 +41,10 @@ class KafkaReader(Generic[T]):
         if not self._partitions:
             with self._doing("look for"):
                 found = self._client.partitions_for_topic(self.topic.name)
-                if self.topic.name in self._client._client.cluster.unauthorized_topics:
-                    raise kafka_errors.TopicAuthorizationFailedError(self.topic.name)
             if not found:
-                raise TopicMissing(f"topic {self.topic.name} is not there", mend="make it: passerby topics apply")
+                # A broker does not tell a topic that is not there from one that this user may not see.
+                mend = "make it: passerby topics apply; or this user may not see it: docs/security.md"
+                raise TopicMissing(f"topic {self.topic.name} is not there", mend=mend)
             self._partitions = tuple(sorted(found))
         return self._partitions
 

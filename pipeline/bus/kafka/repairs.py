@@ -14,10 +14,15 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
 from kafka.net.inet import KafkaNetSocket
+from kafka.net.manager import KafkaConnectionManager
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.producer.transaction_manager import TransactionState
 
 _log = logging.getLogger(__name__)
+_REFUSALS = (
+    kafka_errors.SaslAuthenticationFailedError, kafka_errors.AuthorizationError,
+    kafka_errors.UnsupportedSaslMechanismError, kafka_errors.IllegalSaslStateError,
+)  # fmt: skip
 
 
 def mend_sockets() -> None:
@@ -28,6 +33,7 @@ def mend_sockets() -> None:
     if getattr(KafkaNetSocket.sock_connect, "mended", False):
         return
     connect, handshake = KafkaNetSocket.sock_connect, KafkaSSLTransport.handshake
+    open_connection = KafkaConnectionManager._connect
 
     async def connect_or_close(self: Any, net: Any, sock: Any, sockaddr: Any, timeout_at: float | None = None) -> Any:
         try:
@@ -52,6 +58,14 @@ def mend_sockets() -> None:
 
         return receive_all
 
+    async def connect_and_remember(self: Any, node: Any, conn: Any, *args: Any, **kwargs: Any) -> None:
+        # It means to keep what a broker refused us for, but ``initialize`` does not raise: it tells only its future.
+        await open_connection(self, node, conn, *args, **kwargs)
+        refused = conn._init_future.exception if conn._init_future.is_done else None
+        if isinstance(refused, _REFUSALS):
+            self._auth_failures[node.node_id] = refused
+
+    KafkaConnectionManager._connect = connect_and_remember
     KafkaTCPTransport._sock_recv = with_last_words(KafkaTCPTransport._sock_recv)
     KafkaSSLTransport._sock_recv = with_last_words(KafkaSSLTransport._sock_recv)
     connect_or_close.mended = True  # type: ignore[attr-defined]
