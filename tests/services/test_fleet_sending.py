@@ -18,7 +18,7 @@ from pipeline.bus.windows import encode_window_message
 from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.ledger import FrameLedger
 from pipeline.errors import BusError, BusUnavailable, RecordTooLarge
-from pipeline.services.sending import HELD_BACK, SendLimits, WindowSender
+from pipeline.services.sending import HELD_BACK, SendLimits, Sent, WindowSender
 
 _PICTURE = np.zeros((8, 8, 3), np.uint8)
 Said = tuple[str, int, int]
@@ -97,14 +97,19 @@ class Rig:
         self.spool = Spool(folder, max_bytes=spool_bytes, segment_bytes=4096)
         self.told: list[tuple[WindowFacts, int]] = []
         self.settled: Callable[[Message], Message | None] = lambda message: message
+        self.acknowledged: Callable[[WindowFacts, Sent], None] = lambda _facts, _sent: None
         self.sender = WindowSender(
             self.spool, self.ledger, self.recorder,
             settle=lambda message: self.settled(message),
-            acknowledged=lambda facts, sent: self.told.append((facts, sent.offset)),
+            acknowledged=self._told,
             limits=SendLimits(in_flight, away_s=0.2),
         )  # fmt: skip
         self.broker.on_sent = self.sender.on_sent
         self.stop = threading.Event()
+
+    def _told(self, facts: WindowFacts, sent: Sent) -> None:
+        self.told.append((facts, sent.offset))
+        self.acknowledged(facts, sent)
 
     def live(self, camera: str, *sequences: int, held_back: bool = False) -> None:
         for sequence in sequences:
