@@ -270,8 +270,10 @@ class IngestWorker:
         try:
             self._view.refresh(sorted(self._loading))
         except BusError as error:
-            _log.warning("the cameras cannot be read yet: %s", error)
+            self.health.missing("cameras", str(error))
+            _log.debug("the cameras cannot be read yet: %s", error)
             return
+        self.health.ready("cameras")
         self._cached = None
         stray = {s.camera.partition for s in self.fleet.sessions.values()} - self._assigned
         if stray:

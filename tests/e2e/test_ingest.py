@@ -45,7 +45,7 @@ def dripping(clips: dict[str, Path], seconds: float) -> Iterator[dict[str, str]]
     """Serves each clip over HTTP within ``seconds``, whatever the machine could do: names to URLs."""
 
     class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:  # type: ignore[override]
+        def log_message(self, *_: object) -> None:
             pass
 
         def do_GET(self) -> None:
@@ -206,7 +206,9 @@ def test_apply_while_running_changes_only_what_changed(
         assert "1 removed, 4 unchanged" in passerby("apply", "-c", str(config), "--prune")
         until(lambda: newest("ruled").revision > before["ruled"], 60, "the new line's revision")
         until(lambda: bool(seen(settings, "added")), 60, "the new camera")
-        until(lambda: newest("masked").revision > before["masked"] and newest("masked").frames, 60, "the new mask")
+        until(
+            lambda: newest("masked").revision > before["masked"] and bool(newest("masked").frames), 60, "the new mask"
+        )
         until(lambda: newest("removed").status is not None, 60, "the end of the removed camera")
         assert worker.stop() == 0
     log = {c: valid(kept) for c, kept in log_of(settings).items()}

@@ -13,13 +13,13 @@ from pipeline.bus.topics import IngestState
 from pipeline.bus.window_facts import window_facts
 from pipeline.core.frame import StreamStatus
 from pipeline.errors import BusUnavailable
-from pipeline.services.epochs import EpochClaims
+from pipeline.services.epochs import Ask, EpochClaims
 from pipeline.services.fleet import FleetCamera, planned
 from pipeline.services.ingest_notes import Notes
 from pipeline.services.ingest_session import CameraSession, SessionParts, Tenure
 from pipeline.services.ingest_worker import account, read_cache, write_cache
 from pipeline.sources.base import SystemClock
-from tests.services.test_fleet_epochs import Ask, Log, facts
+from tests.services.test_fleet_epochs import Log, facts
 from tests.services.test_fleet_sending import Rig, window
 from tests.sources.material import write_clip
 
