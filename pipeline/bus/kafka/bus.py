@@ -149,7 +149,12 @@ class KafkaBus:
             largest,
             compression="zstd",
             delivery_timeout_s=timeout_s,
-            extra=[("transactional_id", transactional_id), ("transaction_timeout_ms", int(timeout_s * 1000))],
+            extra=[
+                ("transactional_id", transactional_id),
+                ("transaction_timeout_ms", int(timeout_s * 1000)),
+                # What a transaction waits when the one before is still being written down by the broker.
+                ("retry_backoff_ms", 20),
+            ],
         )
         doing = f"begin the transactions of {transactional_id}"
         return self._keep(
