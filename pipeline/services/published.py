@@ -149,7 +149,7 @@ def compare(published: Sequence[PublishedEvent], replayed: Iterable[Event]) -> C
 
 
 def first_difference(published: Message, replayed: Message) -> tuple[str, Any, Any]:
-    """The first field in which two records differ (a header, ``data.…``, or the bytes of the value), and both values."""
+    """The first field (a header, ``data.…``, the bytes of the value) in which two records differ, and both values."""
     if published.key != replayed.key:
         return "key", published.key, replayed.key
     was, now = dict(published.headers), dict(replayed.headers)
