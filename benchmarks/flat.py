@@ -4,7 +4,7 @@
     python -m benchmarks.flat --only tracks [--tracks 100000]
     python -m benchmarks.flat --only workers [--minutes 10] [--run-only]
 
-tracks    objects walk through one camera's analytics (lines, zones, counts), three frames each. What the analytics hold
+tracks    objects walk through one camera's analytics (lines, zones, counts), four frames each. What the analytics hold
           once all are gone, after the first hundredth of them and after the last: objects reachable, their bytes, and
           the bytes of the snapshot. Grows: more than 64 objects or 16 KB more (a number may gain a digit).
 workers   `run`, then `ingest` and `infer` with a broker, against a camera that loops a scripted street (objects come
@@ -56,17 +56,16 @@ def tracks_leave_something(tracks: int) -> bool:
     """Whether the analytics of a camera hold more after ``tracks`` than after the first hundredth."""
     camera = ShortTracks()
     took_s = camera.run(max(1, tracks // 100))
-    print(f"{'tracks':>9}  {'objects held':>12}  {'bytes held':>10}  {'snapshot bytes':>14}  {'events':>9}  {'s':>7}")
+    heads = ("tracks", "confirmed", "objects held", "bytes held", "snapshot bytes", "events", "s")
+    print(" ".join(f"{head:>14}" for head in heads))
     first = last = camera.kept()
     for share in (0.01, 0.1, 0.5, 1.0):
         if share > 0.01:
             took_s += camera.run(round(tracks * share))
             last = camera.kept()
-        print(
-            f"{last.tracks:>9}  {last.held.objects:>12}  {last.held.size_bytes:>10}  {last.snapshot_bytes:>14}  "
-            f"{camera.events.total():>9}  {took_s:>7.0f}",
-            flush=True,
-        )
+        held = last.held
+        row = (last.tracks, last.confirmed, held.objects, held.size_bytes, last.snapshot_bytes, camera.events.total())
+        print(" ".join(f"{cell:>14}" for cell in (*row, round(took_s))), flush=True)
     return (
         last.held.objects - first.held.objects > _MOST_OBJECTS
         or last.held.size_bytes - first.held.size_bytes > _MOST_BYTES

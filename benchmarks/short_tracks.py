@@ -19,7 +19,8 @@ from pipeline.core.rules import CameraRules, LineRule, ZoneRule
 WIDTH, HEIGHT = 1920, 1080
 _CLASSES = ("person", "car", "bicycle")
 _FPS = 8
-_SEEN_FRAMES = 3  # the fewest that the tracker confirms at this rate
+_SEEN_FRAMES = 4  # one more than the tracker asks for at this rate before it believes in an object
+_REMEMBERED = 20_000
 _QUIET_FRAMES = 10 * _FPS
 _NO_PICTURE = np.zeros((1, 1, 3), np.uint8)
 _ORIGIN = Origin(topic="windows", partition=0, offset=0)
@@ -36,9 +37,14 @@ RULES = CameraRules(
 
 @dataclass
 class Kept:
-    """What the analytics hold when everybody has been gone for ten seconds. snapshot_bytes: of their saved state."""
+    """What the analytics hold when everybody has been gone for ten seconds.
+
+    tracks: begun so far. confirmed: those of them that were believed, and so went through lines, zones and counts.
+    snapshot_bytes: of the saved state.
+    """
 
     tracks: int
+    confirmed: int
     held: Footprint
     snapshot_bytes: int
 
@@ -50,6 +56,7 @@ class ShortTracks:
     per_frame: int = 100
     seed: int = 0
     tracks: int = 0
+    confirmed: int = 0
     events: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -57,6 +64,7 @@ class ShortTracks:
         provenance = {"model": "none", "model_version": "0", "model_sha256": "", "config_sha256": ""}
         self._camera = CameraAnalytics(RULES, provenance=provenance)
         self._index = 0
+        self._recent: dict[int, None] = {}
         self._window = FrameWindow("gate", 1, 0, (), WIDTH, HEIGHT, _FPS, "wall")
 
     def run(self, tracks: int) -> float:
@@ -72,10 +80,10 @@ class ShortTracks:
         """Let the last ones go, and weigh what stays."""
         for _ in range(_QUIET_FRAMES):
             self._observe(Detections.none(_CLASSES))
-        return Kept(self.tracks, footprint(self._camera), len(self._camera.snapshot()))
+        return Kept(self.tracks, self.confirmed, footprint(self._camera), len(self._camera.snapshot()))
 
     def _generations(self) -> Iterator[Detections]:
-        """A crowd at random places, seen for three frames while it walks down; then another."""
+        """A crowd at random places, seen for four frames while it walks down; then another."""
         while True:
             size = self._rng.uniform((20, 40), (60, 120), (self.per_frame, 2))
             at = self._rng.uniform((0, 0.3 * HEIGHT), (WIDTH - 60, 0.6 * HEIGHT), (self.per_frame, 2))
@@ -95,4 +103,10 @@ class ShortTracks:
     def _take(self, observation: Observation) -> None:
         self.events.update(event.type for event in observation.events)
         for view in observation.tracks:
-            self.tracks = max(self.tracks, int(view.track_id.rpartition("/")[2]))
+            number = int(view.track_id.rpartition("/")[2])
+            self.tracks = max(self.tracks, number)
+            if number not in self._recent:
+                self.confirmed += 1
+                self._recent[number] = None
+        if len(self._recent) > _REMEMBERED:
+            self._recent = dict.fromkeys(list(self._recent)[_REMEMBERED // 2 :])
