@@ -134,9 +134,7 @@ def test_kill_9_of_a_reader_loses_and_doubles_no_frame(broker: Broker, prefix: s
         set_up(config)
         with workers(config, "--once", *SESSION) as start:
             first = start("a")
-            until(
-                lambda: all(len(seen(settings, name)) >= 4 for name in urls), PATIENCE_S, "windows of the first worker"
-            )
+            until(lambda: all(len(seen(settings, name)) >= 4 for name in urls), PATIENCE_S, "the first windows")
             first.kill()
             second = start("b")
             assert second.wait(PATIENCE_S) == 0
@@ -159,7 +157,7 @@ def test_a_reader_that_was_stopped_for_too_long_is_void_when_it_comes_back(
         set_up(config)
         with workers(config, "--once", *SESSION) as start:
             first = start("a")
-            until(lambda: len(seen(settings, "one")) >= 4, PATIENCE_S, "windows of the first worker")
+            until(lambda: len(seen(settings, "one")) >= 4, PATIENCE_S, "the first windows")
             first.signal(signal.SIGSTOP)
             second = start("b")
             until(lambda: any(kept.window.epoch == 2 for kept in seen(settings, "one")), PATIENCE_S, "a takeover")
@@ -213,7 +211,7 @@ def test_apply_while_running_changes_only_what_changed(
         until(
             lambda: newest("masked").revision > before["masked"] and bool(newest("masked").frames),
             PATIENCE_S,
-            "the new mask",
+            "a mask",
         )
         until(lambda: newest("removed").status is not None, PATIENCE_S, "the end of the removed camera")
         assert worker.stop() == 0
