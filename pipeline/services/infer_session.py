@@ -348,7 +348,7 @@ class InferSession:
 
     def _bury_state(self, found: RestoredPartition, next_offset: int) -> None:
         """States that cannot be read become dead letters, and their keys free: the next restore does not see them."""
-        for record in found.malformed:
+        for record in found.malformed.values():
             if record.key.startswith("ingest/"):
                 continue  # not ours
             assert isinstance(record.value, Malformed)

@@ -32,12 +32,15 @@ class StateReader(Protocol):
 
 @dataclass(slots=True)
 class RestoredPartition:
-    """A partition as of its last commit. next_offset: None where nothing was ever committed."""
+    """A partition as of its last commit. next_offset: None where nothing was ever committed.
+
+    malformed: by key, the newest record of a key where that cannot be read.
+    """
 
     partition: int
     next_offset: int | None
     cameras: dict[str, CameraState] = field(default_factory=dict)
-    malformed: list[Record[StateRecord | Malformed]] = field(default_factory=list)
+    malformed: dict[str, Record[StateRecord | Malformed]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,10 @@ def _take(found: RestoredPartition, record: Record[StateRecord | Malformed], mar
     if isinstance(state, Malformed):
         _log.error("state, partition %d, offset %d: %s", record.partition, record.offset, state.reason)
         found.cameras.pop(record.key, None)  # whatever it says, the older one is out of date
-        found.malformed.append(record)
-    elif isinstance(state, CameraState):
+        found.malformed[record.key] = record
+        return marker
+    found.malformed.pop(record.key, None)
+    if isinstance(state, CameraState):
         found.cameras[state.camera_id] = state
     elif isinstance(state, PartitionState):
         if state.partition == found.partition:

@@ -145,6 +145,7 @@ class World:
 
     def states(self) -> dict[str, bytes]:
         """The newest value of each key of the state."""
+        self.log.deliver_markers()
         found: dict[str, bytes | None] = {}
         for partition in range(self.partitions):
             for _, message in self.log.visible(self.topics.state.name, partition):
