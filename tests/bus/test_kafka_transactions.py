@@ -242,3 +242,28 @@ def test_a_broker_that_dies_in_the_middle_decides_each_transaction_once(mortal_b
         seen = committed_values(bus, out)
         assert sorted(map(str, seen), key=int) == [f"{n}" for n in range(200)]
         assert values(poll_until(consumer, 1, patience_s=1)) == []
+
+
+def test_a_commit_that_meets_a_new_generation_is_repeated_while_the_partitions_are_ours(
+    broker: Broker, prefix: str
+) -> None:
+    out = texts(f"{prefix}.out")
+    with bus_with(broker, prefix, "in", "out") as bus:
+        fill(bus, prefix, 4)
+        consumer = bus.consumer(texts(f"{prefix}.in"), f"{prefix}.g", listener=Remembers())
+        transactions = bus.transactions(f"{prefix}.tx", consumer)
+        poll_until(consumer, 4)
+        member = consumer.group_metadata()
+        answers = [member._replace(generation_id=member.generation_id - 1)]
+        consumer.group_metadata = lambda: answers.pop() if answers else member  # type: ignore[method-assign]
+        with transactions.transaction() as transaction:
+            transaction.send(out.name, Message("gate", b"once"), partition=1)
+            transaction.offsets({0: 2, 1: 1})
+        assert committed_values(bus, out) == ["once"]
+        assert bus.committed(f"{prefix}.g", f"{prefix}.in") == {0: 2, 1: 1}
+        consumer._thread.settle("lost", (1,))
+        answers.append(member._replace(generation_id=member.generation_id - 1))
+        with pytest.raises(TransactionAborted), transactions.transaction() as transaction:
+            transaction.send(out.name, Message("gate", b"not ours any more"), partition=1)
+            transaction.offsets({1: 2})
+        assert committed_values(bus, out) == ["once"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from kafka import KafkaConsumer as Client
 from kafka import TopicPartition
 from kafka import errors as kafka_errors
-from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from pipeline.bus.base import Malformed, Message, PartitionListener, Record, Topic
 from pipeline.bus.kafka.errors import translate
@@ -131,6 +131,22 @@ class KafkaConsumer(Generic[T]):
         """Who we are in the group at this moment (kafka-python's tuple; for ``KafkaTransactions``)."""
         client = self._thread.client
         return ConsumerGroupMetadata(self.group) if client is None else client.group_metadata()
+
+    def settled_metadata(self, timeout_s: float) -> ConsumerGroupMetadata:
+        """``group_metadata`` once no rejoin is under way, or after ``timeout_s``: while one is, the generation we know
+        may have ended, and a commit under it is refused."""
+        until = time.monotonic() + timeout_s
+        while (told := self.group_metadata()).state == MemberState.REBALANCING and time.monotonic() < until:
+            time.sleep(0.005)
+        return told
+
+    def still_ours(self, partitions: Iterable[int]) -> bool:
+        """Whether these were ours all the time since the listener heard of them (False where there is no listener: then
+        they may have gone and come back). Going, but not gone, is ours."""
+        thread = self._thread
+        with thread.changed:
+            lost = thread.change is not None and thread.change.kind == "lost"
+            return self._listener is not None and not lost and thread.assigned.issuperset(partitions)
 
     @property
     def assignment(self) -> tuple[int, ...]:

@@ -40,6 +40,9 @@ _TAKEN_OVER = (
     kafka_errors.FencedInstanceIdError,
     kafka_errors.UnknownMemberIdError,
 )
+_Record = tuple[str, Message, int | None]
+_REJOIN_S = 2.0
+"""How long a commit waits for a rejoin that is under way, so as not to be refused for an old generation."""
 _WRONG = (kafka_errors.KafkaError, OSError, RuntimeError, ValueError, AssertionError, TypeError)
 
 
@@ -50,19 +53,29 @@ class Transaction:
         self._client = client
         self._limit_bytes = limit_bytes
         self.next_offsets: dict[int, int] = {}
-        self.sent: list[tuple[str, FutureRecordMetadata]] = []
+        self.sent: list[tuple[_Record, FutureRecordMetadata]] = []
 
     def send(self, topic_name: str, message: Message, partition: int | None = None) -> None:
         """Send within the transaction, to ``partition`` or by key. Raises RecordTooLarge before anything is sent."""
         check_size(topic_name, message, self._limit_bytes(topic_name))
-        future = self._client.send(
-            topic_name, message.value, message.key.encode(), wire_headers(message), partition
-        )  # fmt: skip
-        self.sent.append((topic_name, future))
+        self._send((topic_name, message, partition))
 
     def offsets(self, next_offsets: Mapping[int, int]) -> None:
         """Commit these next offsets of the consumer's partitions with the transaction (several calls add up)."""
         self.next_offsets.update(next_offsets)
+
+    def again(self) -> Transaction:
+        """The same once more, in the transaction that is open now."""
+        copy = Transaction(self._client, self._limit_bytes)
+        for record, _ in self.sent:
+            copy._send(record)
+        copy.offsets(self.next_offsets)
+        return copy
+
+    def _send(self, record: _Record) -> None:
+        topic_name, message, partition = record
+        value, headers = message.value, wire_headers(message)
+        self.sent.append((record, self._client.send(topic_name, value, message.key.encode(), headers, partition)))
 
 
 class KafkaTransactions:
@@ -163,33 +176,51 @@ class KafkaTransactions:
 
     def _commit(self, client: Client, transaction: Transaction) -> None:
         until = time.monotonic() + self._timeout_s
-        manager, sender = client._transaction_manager, client._sender
-        step = "send the offsets"
         try:
-            if transaction.next_offsets:
-                topic = self._consumer.topic.name
-                offsets = {
-                    TopicPartition(topic, partition): OffsetAndMetadata(offset, "", -1)
-                    for partition, offset in transaction.next_offsets.items()
-                }
-                result = manager.send_offsets_to_transaction(offsets, self._consumer.group_metadata())
-                sender.wakeup()
-                _await(result, until)
-            step = "send the records"
-            client.flush(timeout=max(0.1, until - time.monotonic()))
-            for topic_name, future in transaction.sent:
-                if not future.is_done:
-                    raise kafka_errors.KafkaTimeoutError(f"a record of {topic_name} has no answer")
-                if future.exception is not None:
-                    raise future.exception
+            try:
+                self._prepare(client, transaction, until)
+            except _WRONG as error:
+                if not self._may_repeat(error, transaction):
+                    raise
+                client.begin_transaction()
+                self._prepare(client, transaction.again(), until)
         except _WRONG as error:
-            raise self._failed(error, step) from error
+            raise self._failed(error, "send records and offsets") from error
         try:
-            result = manager.begin_commit()
-            sender.wakeup()
+            result = client._transaction_manager.begin_commit()
+            client._sender.wakeup()
             _await(result, until)
         except _WRONG as error:
             raise self._undecided(error) from error
+
+    def _prepare(self, client: Client, transaction: Transaction, until: float) -> None:
+        """Steps 3 and 4: everything is at the broker, and only the end is missing."""
+        if transaction.next_offsets:
+            topic = self._consumer.topic.name
+            offsets = {
+                TopicPartition(topic, partition): OffsetAndMetadata(offset, "", -1)
+                for partition, offset in transaction.next_offsets.items()
+            }
+            member = self._consumer.settled_metadata(_REJOIN_S)
+            result = client._transaction_manager.send_offsets_to_transaction(offsets, member)
+            client._sender.wakeup()
+            _await(result, until)
+        client.flush(timeout=max(0.1, until - time.monotonic()))
+        for (topic_name, _, _), future in transaction.sent:
+            if not future.is_done:
+                raise kafka_errors.KafkaTimeoutError(f"a record of {topic_name} has no answer")
+            if future.exception is not None:
+                raise future.exception
+
+    def _may_repeat(self, error: BaseException, transaction: Transaction) -> bool:
+        """The group went on to its next generation while we sent the offsets under the last one, and the partitions
+        were ours all the time: what was aborted is as right as before."""
+        cause = self._cause(error)
+        moved_on = isinstance(cause, kafka_errors.CommitFailedError) and "IllegalGeneration" in str(cause)
+        if not moved_on or not self._abort():
+            return False
+        self._consumer.settled_metadata(_REJOIN_S)
+        return self._client is not None and self._consumer.still_ours(transaction.next_offsets)
 
     def _abort(self) -> bool:
         """Abort; a producer that cannot is thrown away, and the next one aborts in its stead. True when it is done."""
