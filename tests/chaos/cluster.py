@@ -138,7 +138,7 @@ class Cluster:
         self.close()
 
 
-def end(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, timeout_s: float = 30) -> int:
+def end(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, timeout_s: float = 120) -> int:
     """Send a signal and wait."""
     if process.poll() is None:
         process.send_signal(how)
