@@ -12,6 +12,7 @@ class WindowBuilder:
     """Gathers the sampled frames of one camera and epoch into windows.
 
     A window also closes when the size of the source's frames changes, since its boxes are in one space.
+    sequence: of the next window.
     """
 
     camera_id: str
@@ -20,9 +21,9 @@ class WindowBuilder:
     time_source: TimeSource
     window_frames: int = 8
     window_s: float = 1.0
+    sequence: int = 0
     _frames: list[Frame] = field(default_factory=list)
     _size: tuple[int, int] = (0, 0)
-    _sequence: int = 0
 
     def add(self, frame: Frame, width: int, height: int) -> list[FrameWindow]:
         """Take one frame of ``width`` x ``height`` source pixels; give the windows that are now closed (0 to 2)."""
@@ -50,8 +51,8 @@ class WindowBuilder:
 
     def _close(self, frames: tuple[Frame, ...], status: StreamStatus | None) -> FrameWindow:
         window = FrameWindow(
-            self.camera_id, self.epoch, self._sequence, frames, *self._size, self.sample_fps, self.time_source, status
+            self.camera_id, self.epoch, self.sequence, frames, *self._size, self.sample_fps, self.time_source, status
         )
-        self._sequence += 1
+        self.sequence += 1
         self._frames.clear()
         return window

@@ -213,7 +213,7 @@ class InferSession:
             revision, document = self._in_use.get(camera_id, (-1, None))
             told = CameraState(
                 camera_id, camera.next_offset, camera.epoch, revision, document, camera.state(),
-                {"writer": camera.writer},
+                {"writer": camera.writer, "sequence": camera.sequence},
             )  # fmt: skip
             transaction.send(state.name, state.encode(camera_id, told), partition)
         for key in gathered.forgotten:
@@ -337,9 +337,10 @@ class InferSession:
             self._bury_state(found, next_offset)
 
     def _take_over(self, partition: int, camera_id: str, state: CameraState) -> None:
-        writer = str(state.more.get("writer", ""))
+        writer, told = str(state.more.get("writer", "")), state.more.get("sequence")
+        sequence = told if isinstance(told, int) else -1
         self.stages.cameras[camera_id] = CameraInUse(
-            partition, state.epoch, writer, state.next_offset, snapshot=state.analytics or None
+            partition, state.epoch, writer, sequence, state.next_offset, snapshot=state.analytics or None
         )
         self._in_use[camera_id] = (state.revision, state.document)
         self._finished_s[camera_id] = self._now_s()

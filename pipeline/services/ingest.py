@@ -107,7 +107,11 @@ class CameraIngest:
             case EpochStarted(epoch=epoch, time_source=time_source):
                 self._send(builder.flush() if builder else [])
                 s = self._settings
-                builder = WindowBuilder(self.camera_id, epoch, s.sample_fps, time_source, s.window_frames, s.window_s)
+                # A camera may have told that it is down before its first epoch began: no two windows have one number.
+                first = builder.sequence if builder is not None and builder.epoch == epoch else 0
+                builder = WindowBuilder(
+                    self.camera_id, epoch, s.sample_fps, time_source, s.window_frames, s.window_s, first
+                )
             case SampledFrame(frame=frame, width=width, height=height):
                 assert builder is not None, "a stream begins with its epoch"
                 self._send(builder.add(frame, width, height))

@@ -82,13 +82,15 @@ class ObservationFailed(Exception):
 class CameraInUse:
     """A camera as of its last finished window.
 
-    epoch, writer: who may speak for it: what is older, or of this epoch by somebody else, is void.
+    epoch, writer: who may speak for it: what is older, or of this epoch by somebody else, is void. sequence: of the
+    last window taken; what is not newer was sent twice (a writer that got no answer sends again) and is void.
     plan: None until a window came since it was restored from ``snapshot``, or where its model cannot be loaded.
     """
 
     partition: int
     epoch: int = -1
     writer: str = ""
+    sequence: int = -1
     next_offset: int = 0
     plan: CameraPlan | None = None
     analytics: CameraAnalytics | None = None
@@ -159,7 +161,7 @@ class InferStages(Generic[T]):
         self._max_in_flight = max_in_flight
         self._decoding: deque[tuple[Record[T], FrameWindow | Future[FrameWindow]]] = deque()
         self._jobs: deque[_Job[T]] = deque()
-        self._fences: dict[str, tuple[int, str]] = {}  # of windows begun: ahead of what is in ``cameras``
+        self._fences: dict[str, tuple[int, str, int]] = {}  # of windows begun: ahead of what is in ``cameras``
 
     @property
     def in_flight(self) -> int:
@@ -250,9 +252,9 @@ class InferStages(Generic[T]):
         except UnknownCamera as error:
             return _Job(record, window, error=error)
         except Refused as error:
-            self._fences[window.camera_id] = (window.epoch, window.writer)
+            self._fences[window.camera_id] = (window.epoch, window.writer, window.sequence)
             return _Job(record, window, error=error)
-        self._fences[window.camera_id] = (window.epoch, window.writer)
+        self._fences[window.camera_id] = (window.epoch, window.writer, window.sequence)
         job = _Job(record, window, plan=plan)
         try:
             submit = plan.detector.submit if window.frames else None
@@ -264,19 +266,22 @@ class InferStages(Generic[T]):
         return job
 
     def _may_speak(self, window: FrameWindow) -> bool:
-        """Whether the window's reader speaks for its camera: the first that claims an epoch newer than the last."""
+        """Whether it is news, by who speaks for the camera: the first that claims an epoch newer than the last."""
         fence = self._fences.get(window.camera_id)
         if fence is None:
             camera = self.cameras.get(window.camera_id)
-            fence = (camera.epoch, camera.writer) if camera is not None else None
-        return fence is None or window.epoch > fence[0] or fence == (window.epoch, window.writer)
+            fence = (camera.epoch, camera.writer, camera.sequence) if camera is not None else None
+        if fence is None or window.epoch > fence[0]:
+            return True
+        epoch, writer, sequence = fence
+        return (window.epoch, window.writer) == (epoch, writer) and window.sequence > sequence
 
     def _claim(self, record: Record[T], window: FrameWindow) -> CameraInUse:
         """The window's camera, which its reader now speaks for."""
         camera = self.cameras.get(window.camera_id)
         if camera is None:
             camera = self.cameras[window.camera_id] = CameraInUse(record.partition)
-        camera.epoch, camera.writer = window.epoch, window.writer
+        camera.epoch, camera.writer, camera.sequence = window.epoch, window.writer, window.sequence
         return camera
 
     def _finish(self, job: _Job[T], window: FrameWindow, plan: CameraPlan) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pipeline.analytics.camera import CameraAnalytics, Observation
 from pipeline.bus.memory import MemoryTopic
 from pipeline.core.detections import Detections
-from pipeline.core.events import COUNT_WINDOW, LINE_CROSSED
+from pipeline.core.events import CAMERA_STATUS, COUNT_WINDOW, LINE_CROSSED
 from pipeline.core.frame import Frame, FrameWindow, Picture, StreamStatus
 from pipeline.core.ledger import FrameLedger
 from pipeline.core.rules import CameraRules, LineRule
@@ -125,6 +125,39 @@ def test_windows_of_an_older_epoch_are_dropped_and_told() -> None:
     InferWorker(topic.consumer(), lambda _: _Walker(), _analytics, kept, ledger).run()
     line = ledger.lines()["gate"]
     assert (line.analysed, line.dropped, line.in_flight) == (12, {"superseded_epoch": 4}, 0)
+
+
+def test_a_window_that_was_sent_twice_counts_once() -> None:
+    """A writer that got no answer sends again: n, n + 1, and then both once more."""
+    ledger, kept = FrameLedger(), _Kept()
+    topic: MemoryTopic[FrameWindow] = MemoryTopic("windows", ["gate"], capacity=8)
+    with topic.producer() as producer:
+        for sequence in (0, 1, 0, 1, 2):
+            frames = tuple(Frame(n, n * 125_000, sequence * 10**6 + n * 125_000, _picture()) for n in range(4))
+            producer.send("gate", FrameWindow("gate", 1, sequence, frames, 640, 360, 8.0, "wall"))
+        ended = StreamStatus("ended", "read to its end", 4 * 10**6)
+        for _ in range(2):
+            producer.send("gate", FrameWindow("gate", 1, 3, (), 0, 0, 8.0, "wall", ended))
+    ledger.captured("gate", 20)
+    InferWorker(topic.consumer(), lambda _: _Walker(), _analytics, kept, ledger).run()
+    line = ledger.lines()["gate"]
+    assert (line.analysed, line.dropped, line.in_flight) == (12, {"superseded_epoch": 8}, 0)
+    assert [event["data"]["state"] for event in kept.events() if event["type"] == CAMERA_STATUS] == ["ended"]
+
+
+def test_down_before_the_first_epoch_has_a_number_of_its_own() -> None:
+    ledger = FrameLedger()
+
+    def late() -> Iterator[StreamItem]:
+        yield StatusChanged(1, StreamStatus("down", "refused", 0))
+        yield from _walk(ledger, "gate")
+
+    topic: MemoryTopic[FrameWindow] = MemoryTopic("windows", ["gate"], capacity=100)
+    ingest = CameraIngest("gate", late, topic.producer(), WindowSettings(), ledger)
+    ingest.start()
+    assert ingest.join(10)
+    windows = [record.value for record in topic.consumer().poll(1.0, 100)]
+    assert [window.sequence for window in windows] == list(range(len(windows)))
 
 
 def test_a_failing_network_ends_the_work_with_its_error_and_loses_no_frame_silently() -> None:
