@@ -142,6 +142,9 @@ class StateLog(Protocol):
     def mark(self, partition: int, marker: FrameWindow) -> None:
         """Send a marker and wait until it is in the log."""
 
+    def forget(self) -> None:
+        """Free what was kept between claims that come together."""
+
 
 class EpochClaims:
     """Takes cameras, one at a time; thread-safe."""
@@ -164,6 +167,14 @@ class EpochClaims:
                 begins = max(known.epoch, position.epoch) + 1
                 position = replace(position, recording=ask.recording, begins=begins)
             return self._mark(ask, known.epoch, replace(position, outcome="", reason=""))
+
+    def rest(self) -> None:
+        """Free what is kept between claims, unless one is being made."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._log.forget()
+            finally:
+                self._lock.release()
 
     def _first(self, ask: Ask) -> Claim:
         """A camera of which ``state`` says nothing. A transaction that is open there hides what was written last, so

@@ -31,7 +31,6 @@ class Notes:
         self._note = note
         self._now_s = now_s
         self._due_s = now_s() + NOTE_S
-        self._told: set[str] = set()  # writers whose end is noted
 
     def tick(self, tenures: Iterable[Tenure]) -> None:
         """Note what changed, every few seconds."""
@@ -48,9 +47,9 @@ class Notes:
     def finished(self, session: CameraSession) -> None:
         """A session is over by itself: once the log has all of it, say how it ended."""
         tenure, camera_id = session.tenure, session.camera.camera_id
-        if tenure.ask.writer in self._told or self._sender.is_sending(camera_id):
+        if session.noted or self._sender.is_sending(camera_id):
             return
-        self._told.add(tenure.ask.writer)
+        session.noted = True
         failure = session.failure
         if failure is not None:
             _log.error("camera %s: %s", camera_id, str(failure).splitlines()[0])
@@ -64,7 +63,7 @@ class Notes:
 
         tenure.finish(told)
         if not self._write(tenure):
-            self._told.discard(tenure.ask.writer)
+            session.noted = False
         else:
             _log.info("camera %s: %s", camera_id, "sent to its end" if outcome == "ended" else "failed")
 

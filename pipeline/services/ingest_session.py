@@ -116,6 +116,7 @@ class CameraSession:
         self.camera = camera
         self.plan = plan
         self.tenure = Tenure(Ask(camera.camera_id, camera.partition, writer, camera.recording, camera.revision))
+        self.noted = False  # how it ended is in the log
         self._parts = parts
         self._assigned = threading.Event()
         if assigned:

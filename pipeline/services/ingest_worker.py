@@ -47,6 +47,7 @@ from pipeline.sources.base import SystemClock
 _log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _FLUSH_S = 5.0
+_REST_S = 30.0
 _FOREVER_S = 7 * 86_400.0
 """How long a window is tried: whether it is needed no more is ours to say, and giving up would break the order."""
 CACHE = "cameras.json"
@@ -150,7 +151,7 @@ class IngestWorker:
         self._loading: set[int] = set()
         self._assigned: set[int] = set()
         self._ever_assigned = False
-        self._began_s = time.monotonic()
+        self._began_s = self._rest_s = time.monotonic()
         self._begin_again: dict[str, tuple[float, float]] = {}  # camera -> (when, wait before the next)
         self._cached: list[FleetCamera] | None = read_cache(self._cache)
         if options.metrics_port is not None:
@@ -209,7 +210,10 @@ class IngestWorker:
                 self._try_again(camera_id, session, now_s)
             else:
                 self._notes.finished(session)
-        self._notes.tick(self._tenures.values())
+        self._notes.tick(list(self._tenures.values()))
+        if now_s >= self._rest_s:
+            self._rest_s = now_s + _REST_S
+            self._claims.rest()
         for writer, tenure in list(self._tenures.items()):
             held = self.fleet.sessions.get(tenure.ask.camera_id)
             mine = isinstance(held, CameraSession) and held.tenure is tenure

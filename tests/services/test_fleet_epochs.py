@@ -30,6 +30,7 @@ class Log:
     windows_: list[WindowFacts] = field(default_factory=list)
     before_mark: list[WindowFacts] = field(default_factory=list)
     away: bool = False
+    forgotten: int = 0
     stale: bool = False  # what was written to ``state`` lately cannot be read yet
 
     def states(self, partition: int) -> Mapping[str, IngestState]:
@@ -50,6 +51,9 @@ class Log:
         self.windows_ += self.before_mark
         self.before_mark = []
         self.windows_.append(window_facts(encode_window_message(marker).value or b""))
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
     def send(self, epoch: int, writer: str, *frames: int, status: StreamStatus | None = None) -> None:
         self.windows_.append(facts(epoch, writer, *frames, status=status))
@@ -216,6 +220,16 @@ def test_whatever_happens_no_frame_is_told_twice_and_none_is_left_out(happenings
         if (window.epoch, window.writer) == fence and window.last_us is not None:
             heard.append(window.last_us)
     assert heard == list(range(1, len(heard) + 1))
+
+
+def test_what_claims_keep_is_freed_when_none_is_made() -> None:
+    log = Log()
+    claims = EpochClaims(log)
+    claims.rest()
+    assert log.forgotten == 1
+    with claims._lock:
+        claims.rest()
+    assert log.forgotten == 1
 
 
 def test_markers_are_no_frames() -> None:
