@@ -10,11 +10,13 @@ import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka import errors as kafka_errors
 from kafka.net.inet import KafkaNetSocket
 from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.producer.transaction_manager import TransactionState
 
@@ -24,18 +26,23 @@ _REFUSALS = (
     kafka_errors.UnsupportedSaslMechanismError, kafka_errors.IllegalSaslStateError,
 )  # fmt: skip
 
+_sockets: WeakKeyDictionary[Any, WeakSet[Any]] = WeakKeyDictionary()
+"""The sockets that each client of the library has opened and nobody has forgotten."""
+
 
 def mend_sockets() -> None:
-    """Of the whole library, once: a socket that came to no connection is left open until the garbage is collected.
+    """Of the whole library, once: a socket that came to no connection is left open until the garbage is collected, and
+    so is one that was just being connected when its client was closed.
 
     While a broker is away each client makes several a second.
     """
     if getattr(KafkaNetSocket.sock_connect, "mended", False):
         return
     connect, handshake = KafkaNetSocket.sock_connect, KafkaSSLTransport.handshake
-    open_connection = KafkaConnectionManager._connect
+    open_connection, shut = KafkaConnectionManager._connect, NetworkSelector.close
 
     async def connect_or_close(self: Any, net: Any, sock: Any, sockaddr: Any, timeout_at: float | None = None) -> Any:
+        _sockets.setdefault(net, WeakSet()).add(sock)
         try:
             return await connect(self, net, sock, sockaddr, timeout_at=timeout_at)
         except BaseException:
@@ -43,11 +50,17 @@ def mend_sockets() -> None:
             raise
 
     async def handshake_or_close(self: Any) -> Any:
+        _sockets.setdefault(self._net, WeakSet()).add(self._sock)  # TLS wraps the one that was connected
         try:
             return await handshake(self)
         except BaseException:
             self._sock.close()
             raise
+
+    def close_with_sockets(self: Any) -> None:
+        shut(self)
+        for sock in list(_sockets.get(self, ())):
+            sock.close()
 
     def with_last_words(receive: Callable[[Any], tuple[bytes, Any]]) -> Callable[[Any], tuple[bytes, Any]]:
         # What a broker says just before it closes comes together with the end, and was thrown away: that a password is
@@ -71,6 +84,7 @@ def mend_sockets() -> None:
     connect_or_close.mended = True  # type: ignore[attr-defined]
     KafkaNetSocket.sock_connect = connect_or_close
     KafkaSSLTransport.handshake = handshake_or_close
+    NetworkSelector.close = close_with_sockets
 
 
 def mend_producer(client: KafkaProducer) -> None:
