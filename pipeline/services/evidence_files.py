@@ -43,9 +43,13 @@ def write_evidence(folder: Path, found: Cut, seen: Seen | None, formats: Collect
     )
     drawn = [painter.draw(_shown(each, seen)) for each in found.frames]
     written: list[Path] = []
+    shape = drawn[found.frames.index(best)].shape
+    alike = [n for n, picture in enumerate(drawn) if picture.shape == shape]
+    if len(alike) < len(drawn):
+        found.notes.append(f"the video leaves out {len(drawn) - len(alike)} frames, which are of another size")
     if "mp4" in formats:
         written.append(folder / f"{name}.mp4")
-        write_video(written[-1], drawn, [each.frame.captured_at_us for each in found.frames])
+        write_video(written[-1], [drawn[n] for n in alike], [found.frames[n].frame.captured_at_us for n in alike])
     if "png" in formats:
         written.append(folder / f"{name}.png")
         write_picture(written[-1], drawn[found.frames.index(best)])

@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
+import yaml
 from referencing import Registry, Resource
 
+from pipeline.bus.base import Message
 from pipeline.bus.cloudevents import encode_event
+from pipeline.bus.topics import CameraDocument, CameraState, DeadLetter
 from pipeline.config import read_config
 from pipeline.core.events import DATA_TYPES, SCENE_EVENT, Event
+from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.rules import CameraRules, LineRule, ZoneRule
 from pipeline.outputs.jsonl import encode_line
 from pipeline.services.contracts import render
 from pipeline.services.run import RunOptions, run
 from tests.analytics import walks
 from tests.analytics.walks import Player, car, person
-from tests.services.logged import Logged
+from tests.services.logged import TOPICS, Logged
 
 CONTRACT = {name: json.loads(text) for name, text in render().items() if name.endswith(".json")}
 SHA = {"model_sha256": "a" * 64, "config_sha256": "b" * 64}
@@ -118,6 +123,28 @@ def test_a_scene_event_can_be_told() -> None:
 def test_what_a_scripted_street_gives_is_as_the_contract_says(street: Logged) -> None:
     assert len(street.events) > 40
     assert faults_of(street.events) == []
+
+
+def test_what_lies_in_the_other_topics_has_the_headers_the_contract_says() -> None:
+    """Cameras, windows, state and dead letters, as their codecs write them."""
+    frame = Frame(0, 0, 1_767_254_400_000_000, np.zeros((8, 8, 3), np.uint8))
+    marker = FrameWindow("gate", 2, 0, (), 0, 0, 0.0, "wall", writer="w")
+    letter = DeadLetter(Message("gate", b"x", (("epoch", b"1"),)), "why", "RecordMalformed", "t", 0, 1, 2, "infer")
+    messages = yaml.safe_load(render()["asyncapi.yaml"])["components"]["messages"]
+    for name, message in (
+        ("camera", TOPICS.cameras.encode("gate", CameraDocument("gate", {"source": "a.mp4"}))),
+        ("frameWindow", TOPICS.windows.encode("gate", FrameWindow("gate", 1, 0, (frame,), 8, 8, 8.0, "wall"))),
+        ("frameWindow", TOPICS.windows.encode("gate", marker)),
+        ("state", TOPICS.state.encode("", CameraState("gate", 1, 1, 1, {}, b"x"))),
+        ("deadLetter", TOPICS.dead_letters.encode("gate", letter)),
+    ):
+        headers = {key: text.decode() for key, text in message.headers if not key.startswith("header.")}
+        schema = closed(messages[name]["headers"])
+        assert list(jsonschema.Draft202012Validator(schema).iter_errors(headers)) == [], name
+        if messages[name]["contentType"] == "application/json":
+            body = closed(messages[name]["payload"])
+            assert list(jsonschema.Draft202012Validator(body).iter_errors(json.loads(message.value or b""))) == []
+        assert "odd" in str(list(jsonschema.Draft202012Validator(schema).iter_errors(headers | {"odd": "1"})))
 
 
 @pytest.mark.shared

@@ -108,7 +108,7 @@ def _messages() -> dict[str, Any]:
     told = {message_name(type_): _event(type_) for type_ in DATA_TYPES}
     told["camera"] = _message(
         "A camera's configuration; a record without a value removes the camera.",
-        {"type": "object", "properties": {"content-type": {"const": "application/json"}}},
+        _checked_headers(),
         {
             "type": "object",
             "properties": {
@@ -125,7 +125,7 @@ def _messages() -> dict[str, Any]:
     told["frameWindow"] = _message("Frames of one camera.", _window_headers(), None, "application/vnd.passerby.window")
     told["state"] = _message(
         "Internal.",
-        {"type": "object", "properties": {}},
+        _checked_headers(),
         {"type": "object"},
         key="camera_id, partition/<n> or ingest/*",
     )
@@ -173,6 +173,11 @@ def _window_headers() -> Schema:
     told: Schema = {**properties, "writer": {"type": "string"}}
     told |= {"captured_from": _MICROSECONDS, "captured_to": _MICROSECONDS}
     return {"type": "object", "properties": told, "required": [*properties, "writer"]}
+
+
+def _checked_headers() -> Schema:
+    crc32 = {"type": "string", "pattern": "^[0-9a-f]{8}$", "description": "CRC-32 of the value (as zlib's)."}
+    return {"type": "object", "properties": {"content-type": {"const": "application/json"}, "crc32": crc32}}
 
 
 def _dead_headers() -> Schema:
