@@ -32,8 +32,12 @@ def model_card(told: Told, spec: DataSpec, samples: Sequence[Sample], split: Spl
         "Finds people, bicycles, cars, motorcycles, buses and trucks in pictures of fixed cameras, on a CPU. "
         "A YOLOX-nano-shaped anchor-free detector (0.9 million weights).",
         "## Origin\n\nInitialised from YOLOX-nano trained on COCO (Megvii, Apache-2.0), classes from COCO's, "
-        f"then trained further on the data below. The released weights lie {told.share:.0%} of the way from those "
-        "weights to the trained ones.",
+        "then trained further on the data below."
+        + (
+            f" The released weights lie {told.share:.0%} of the way from those weights to the trained ones."
+            if told.share < 1
+            else ""
+        ),
         f"## Data\n\n{_data(spec, samples, split)}\n\nA set says nothing about a class that it does not label: such "
         "terms are left out of the loss. No picture is part of this model's folder.",
         f"## Split\n\nPictures of one scene stay on one side: pictures whose edges are alike are joined into scenes "

@@ -29,6 +29,7 @@ class Activation(StrEnum):
     """How the network bends."""
 
     silu = "silu"
+    hardswish = "hardswish"
     relu = "relu"
 
 
@@ -47,10 +48,11 @@ def detector(
     init: Init = None,
     start: Annotated[Path | None, typer.Option(help="A checkpoint to start from; --init is then mixed in.")] = None,
     share: Share = 1.0,
-    activation: Annotated[Activation, typer.Option(help="relu is a quarter quicker.")] = Activation.silu,
+    activation: Annotated[Activation, typer.Option(help="hardswish and relu are quicker.")] = Activation.silu,
     taught: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the loss that is the distance to the start weights.")
     ] = 0.0,
+    step: Annotated[float, typer.Option(min=1e-6, help="Of a weight, relative to its tensor's RMS.")] = 0.0013,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs in all.")] = 8,
     pictures: Annotated[int, typer.Option(min=1, help="Pictures an epoch.")] = 3392,
     batch: Annotated[int, typer.Option(min=1)] = 16,
@@ -67,7 +69,7 @@ def detector(
 
         passerby-train detector --out runs/first --resume --epochs 12
 
-        passerby-train detector --start runs/first/best.pt --activation relu --taught 0.5 --out runs/quick
+        passerby-train detector --start runs/first/best.pt --activation hardswish --taught 0.5 --out runs/quick
 
     The data file names sets of pictures (YOLO text or COCO JSON) and which classes each labels:
 
@@ -84,7 +86,7 @@ def detector(
     torch.set_num_threads(threads)
     recipe = Recipe(
         epochs=epochs, pictures=pictures, batch=batch, seed=seed, workers=workers,
-        activation=activation.value, taught=taught,
+        activation=activation.value, taught=taught, step=step,
     )  # fmt: skip
     best = train_detector(data, root, Start(init, start, share), out, recipe, resume=resume)
     typer.echo(f"best validation {best:.3f} (mean AP50 of people and vehicles); weights in {out}")

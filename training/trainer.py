@@ -30,7 +30,7 @@ class Recipe:
     """How to train; a checkpoint holds it. Steps are relative to the size (RMS) of each tensor's weights.
 
     pictures: an epoch. shapes: (width, height) and their odds. average: of the EMA. patience: epochs without a better
-    validation after which it stops (0: never). activation: at the end; ``ramp``: steps on the way to it from SiLU.
+    validation after which it stops (0: never). activation: at the end; ``ramp``: steps on the way from SiLU to ReLU.
     taught: share of the loss that is the distance to the teacher, if there is one.
     """
 
@@ -96,7 +96,7 @@ class Training:
 
     def __init__(self, network: Detector, recipe: Recipe, folder: Path) -> None:
         torch.manual_seed(recipe.seed)
-        network.activation = recipe.activation
+        network.become(recipe.activation)
         self.teacher: Detector | None = None
         self.network = network.to(memory_format=torch.channels_last)
         self.averaged: Detector = copy.deepcopy(self.network)
@@ -124,7 +124,7 @@ class Training:
                 self.step += 1
                 self._average()
                 bar.set_postfix(_shown(losses))
-            self.averaged.bend(self._bent())
+            self.averaged.bend(1.0)  # as it will run, also while it is still on its way there
             self.history.append(validate(self.averaged))
             if self.history[-1] == max(self.history):
                 self.save(BEST)
@@ -142,8 +142,8 @@ class Training:
         return Losses(*((1 - share) * one + share * other for one, other in zip(own, told, strict=True)))
 
     def _bent(self) -> float:
-        """How much of ReLU the activations have at this step."""
-        return min(1.0, self.step / max(1, self.recipe.ramp)) if self.recipe.activation == "relu" else 0.0
+        """How much of the recipe's activation there is at this step: ReLU comes by and by, being so unlike SiLU."""
+        return min(1.0, self.step / max(1, self.recipe.ramp)) if self.recipe.activation == "relu" else 1.0
 
     def _step_size(self, batches: int) -> float:
         """Warm-up, then half a cosine down to a fiftieth."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from training.datasets import CLASSES  # noqa: E402
 from training.evaluate import Picture, ap50  # noqa: E402
 from training.export import export_onnx  # noqa: E402
 from training.models.backbone import ConvUnit  # noqa: E402
+from training.models.detector import Detector  # noqa: E402
 from training.session import Start, train_detector  # noqa: E402
 from training.trainer import Recipe, Training, load_weights, read_checkpoint  # noqa: E402
 
@@ -74,6 +76,27 @@ def test_silu_weights_become_a_relu_network_taught_by_them(data_file: Path, tmp_
     assert operators.count("Sigmoid") == 6
 
 
+def test_silu_weights_become_hardswish_weights_that_say_nearly_the_same() -> None:
+    torch.manual_seed(3)
+    network = Detector(len(CLASSES)).eval()
+    pictures = torch.rand(2, 3, 64, 96) * 255
+    with torch.no_grad():
+        before, _ = network(pictures)
+        plain, scaled = copy.deepcopy(network), copy.deepcopy(network)
+        plain.activation = "hardswish"
+        plain.bend(1.0)
+        scaled.become("hardswish")
+        apart = [(each(pictures)[0] - before).abs().mean().item() for each in (plain, scaled)]
+    assert 0 < apart[1] < apart[0]
+    operators = [node.op_type for node in onnx.load_from_string(export_onnx(scaled)).graph.node]
+    assert operators.count("HardSwish") == sum(isinstance(module, ConvUnit) for module in network.modules())
+    assert operators.count("Sigmoid") == 6
+    again = copy.deepcopy(scaled)
+    again.become("hardswish")  # it is one already: nothing changes
+    with torch.no_grad():
+        assert torch.equal(again(pictures)[0], scaled(pictures)[0])
+
+
 def test_a_run_is_not_overwritten(data_file: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "last.pt").write_bytes(b"")
@@ -90,7 +113,6 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_training_stops_when_validation_gets_no_better(tmp_path: Path) -> None:
-    from training.models.detector import Detector
 
     training = Training(Detector(1), Recipe(patience=2), tmp_path)
     training.history = [0.5, 0.6, 0.6, 0.55]
