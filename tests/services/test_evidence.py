@@ -118,10 +118,18 @@ def test_deleted_pictures_are_told(street: Logged) -> None:
     offset = event.data["origin"]["offset"]
     with _deleted(street, offset + 1), pytest.raises(OffsetGone, match=f"begins at {offset + 1} now.*retention"):
         _cut(street, event)
-    late = max(street.of_type(ZONE_EXITED), key=lambda e: e.data["dwell_s"])
-    with _deleted(street, late.data["origin"]["offset"]):
-        found = _cut(street, late)
-        assert found.missing == (late.data["provenance"]["frames"][0],)
+    for event in street.of_type(COUNT_WINDOW):
+        offset = event.data["origin"]["offset"]
+        there = {frame.index for frame in street.windows[offset].frames}
+        gone = tuple(index for index in event.data["provenance"]["frames"] if index not in there)
+        with _deleted(street, offset):
+            if there:
+                found = _cut(street, event)
+                assert found.missing == gone != ()
+                assert "deleted" in found.notes[0]
+            else:  # the status that ended the epoch
+                with pytest.raises(OffsetGone, match="no frame around"):
+                    _cut(street, event)
 
 
 @pytest.fixture(scope="module")
