@@ -377,13 +377,14 @@ class Site:
         file.write_text(json.dumps({"kafka": kafka, "counts": {"window_s": 2}, "cameras": cameras}))
         env = {**os.environ, "KAFKA_PASSWORD": PASSWORDS[role]}
         command = [*PASSERBY, *arguments, "-c", str(file)]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=400, check=False)
         self.said.append(done.stdout + done.stderr)
         assert (done.returncode == 0) is ok, f"{arguments}: {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # five programs, one after the other, on whatever machine this is
 def test_the_whole_way_with_a_user_for_each_step(secured: Secured, tmp_path: Path) -> None:
     site = Site(secured, tmp_path)
     site.run("admin", "topics", "apply")
