@@ -26,7 +26,7 @@ from tests.e2e.feeding import apply_cameras, configured, next_epoch, send, windo
 from tests.e2e.test_run import PASSERBY
 from tests.outputs.samples import crossing, window
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]  # most of it are processes that start
 
 CONFIG = """
 kafka: {{bootstrap_servers: "{servers}", prefix: {prefix}, topics: topics.yaml}}
@@ -92,7 +92,6 @@ def tailed(cluster: Cluster, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.timeout(400)
 def test_who_reads_the_log_finds_everything_once_and_as_it_was_published(cluster: Cluster, tmp_path: Path) -> None:
     events = tailed(cluster)
     assert len({event["id"] for event in events}) == len(events) > 20
