@@ -237,6 +237,7 @@ def test_a_broker_that_dies_in_the_middle_decides_each_transaction_once(mortal_b
                 restarts += 1
                 transactions.close()
                 consumer.close()
+                killer.join()
                 consumer = bus.consumer(taken, f"{prefix}.g")
                 transactions = bus.transactions(f"{prefix}.tx", consumer, timeout_s=10)
             published = sum(bus.committed(f"{prefix}.g", taken.name).values()) if not killer.is_alive() else 0
