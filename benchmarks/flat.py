@@ -75,11 +75,16 @@ def tracks_leave_something(tracks: int) -> bool:
 
 def workers_grow(minutes: float, *, run_only: bool) -> bool:
     """Whether a process grows while cameras come and go for ``minutes``."""
+    print(f"{'process':<8} {'what':<20} {'median':>8} {'2nd quarter':>11} {'last':>8} {'an hour more':>26}", flush=True)
     with tempfile.TemporaryDirectory(prefix="passerby-flat-") as folder:
-        watched: list[Watched] = list(watch_run(Path(folder), minutes * 60 / (1 if run_only else 2)))
+        grew = _told(watch_run(Path(folder), minutes * 60 / (1 if run_only else 2)))
         if not run_only:
-            watched += watch_cluster(Path(folder), minutes * 60 / 2)
-    print(f"{'process':<8} {'what':<20} {'median':>8} {'2nd quarter':>11} {'last':>8} {'an hour more':>26}")
+            grew |= _told(watch_cluster(Path(folder), minutes * 60 / 2))
+    return grew
+
+
+def _told(watched: list[Watched]) -> bool:
+    """Print a row for each figure; whether one of them grows."""
     grew = False
     for one in watched:
         verdict = one.judged(ALLOWED[one.what])
@@ -87,7 +92,8 @@ def workers_grow(minutes: float, *, run_only: bool) -> bool:
         interval = f"{verdict.low:+.2f} .. {verdict.high:+.2f}"
         print(
             f"{one.process:<8} {one.what:<20} {verdict.median:>8.1f} {verdict.second:>11.1f} {verdict.last:>8.1f} "
-            f"{interval:>26}{'  GROWS' if verdict.grows else ''}"
+            f"{interval:>26}{'  GROWS' if verdict.grows else ''}",
+            flush=True,
         )
     return grew
 
