@@ -38,6 +38,7 @@ class Cluster:
     bus: KafkaBus = field(init=False)
     topics: Topics = field(init=False)
     fed: int = 0
+    quota: int = 10**9  # windows of each camera that ``keep_feeding`` may reach
 
     def __post_init__(self) -> None:
         self.topics = Topics(self.settings.prefix)
@@ -78,7 +79,8 @@ class Cluster:
 
         def work() -> None:
             while not self._feeding.wait(every_s):
-                self.feed(1)
+                if self.fed < self.quota:
+                    self.feed(1)
 
         self._feeding.clear()
         self._feeder = threading.Thread(target=work, name="feeder", daemon=True)
