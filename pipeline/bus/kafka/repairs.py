@@ -38,6 +38,7 @@ def mend_sockets() -> None:
     """
     if getattr(KafkaNetSocket.sock_connect, "mended", False):
         return
+    make = KafkaSSLTransport.__init__
     connect, handshake = KafkaNetSocket.sock_connect, KafkaSSLTransport.handshake
     open_connection, shut = KafkaConnectionManager._connect, NetworkSelector.close
 
@@ -71,6 +72,14 @@ def mend_sockets() -> None:
 
         return receive_all
 
+    def make_or_close(self: Any, net: Any, sock: Any, *args: Any, **kwargs: Any) -> None:
+        # That certificate and key do not fit together is found only here, when the socket is connected.
+        try:
+            make(self, net, sock, *args, **kwargs)
+        except BaseException:
+            sock.close()
+            raise
+
     async def connect_and_remember(self: Any, node: Any, conn: Any, *args: Any, **kwargs: Any) -> None:
         # It means to keep what a broker refused us for, but ``initialize`` does not raise: it tells only its future.
         await open_connection(self, node, conn, *args, **kwargs)
@@ -79,6 +88,7 @@ def mend_sockets() -> None:
             self._auth_failures[node.node_id] = refused
 
     KafkaConnectionManager._connect = connect_and_remember
+    KafkaSSLTransport.__init__ = make_or_close
     KafkaTCPTransport._sock_recv = with_last_words(KafkaTCPTransport._sock_recv)
     KafkaSSLTransport._sock_recv = with_last_words(KafkaSSLTransport._sock_recv)
     connect_or_close.mended = True  # type: ignore[attr-defined]
