@@ -87,7 +87,7 @@ def _scene(number: int) -> Scene:
 def _labels(scene: Scene, t_s: float, image: int, first: int) -> list[dict[str, Any]]:
     """The actors that can be seen, each whole: what is behind somebody else is labelled to its feet."""
     truth = scene.truth(t_s)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for box, label, visible in zip(truth.boxes.tolist(), truth.class_ids.tolist(), truth.visible.tolist(), strict=True):
         x_min, y_min, x_max, y_max = box
         if visible < LEAST_VISIBLE or DRAWN[label] not in CLASSES or min(x_max - x_min, y_max - y_min) < 3:

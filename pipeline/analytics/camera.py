@@ -34,9 +34,8 @@ class Observation:
 
     events: in event-time order; never earlier than an event already given for this camera.
     tracks: the confirmed tracks of this frame, in the order of their numbers.
-    occupancy: group -> confirmed tracks in the picture now. zones: zone -> group or class outside the groups -> how many
-    of them are inside. totals: line -> group or class -> crossings since the
-    counters' reset.
+    occupancy: group -> confirmed tracks in the picture now. zones: zone -> group or class outside the groups -> how
+    many of them are inside. totals: line -> group or class -> crossings since the counters' reset.
     """
 
     events: tuple[Event, ...] = ()

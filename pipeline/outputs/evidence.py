@@ -138,7 +138,7 @@ def _anchor(rules: CameraRules | None, event: Event) -> Anchor:
     if rules is None:
         return "bottom_center"
     kept = concerned(rules, event)
-    anchors = [rule.anchor for rule in (*kept.lines, *kept.zones)]
+    anchors = [*(rule.anchor for rule in kept.lines), *(rule.anchor for rule in kept.zones)]
     return anchors[0] if anchors else "bottom_center"
 
 
