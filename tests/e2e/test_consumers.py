@@ -172,7 +172,9 @@ def snippet(language: str, first: str) -> str:
     """The code block of docs/consuming.md that begins with ``first``."""
     text = (ROOT / "docs" / "consuming.md").read_text(encoding="utf-8")
     blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    return next(block for block in blocks if block.startswith(first))
+    block = next(block for block in blocks if block.startswith(first))
+    assert block in (ROOT / "README.md").read_text(encoding="utf-8"), "README says the same"
+    return block
 
 
 @pytest.fixture(scope="module")
