@@ -149,9 +149,8 @@ def test_tail_filters_counts_lines_and_ends_with_ctrl_c(cluster: Cluster) -> Non
     day, *lines = done.stdout.splitlines()
     assert day == "── 2026-01-01 (UTC) ──"
     assert len(lines) == 2
-    assert all(
-        re.match(r"08:00:\d\d\.\d{3}  street  ● person \d+ crossed kerb to the (left|right)", line) for line in lines
-    )
+    pattern = r"08:0[01]:\d\d\.\d{3}  street  ● person \d+ crossed kerb to the (left|right)"
+    assert [line for line in lines if not re.match(pattern, line)] == []
     live = subprocess.Popen(
         [*PASSERBY, "tail", "-c", str(cluster.file), "--beginning"], stdout=subprocess.PIPE, text=True
     )
