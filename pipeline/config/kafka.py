@@ -76,8 +76,8 @@ class KafkaConfig(Section):
     key_password_file: str | None = Field(None, description="A file that holds the password of the private key.")
     worker_id: _GroupName | None = Field(
         None,
-        description="Name of this worker, its own in the whole cluster; one that comes back under it within "
-        "`session_timeout_s` keeps its cameras. Default: the host's name (one worker of a kind on a host).",
+        description="Name of this worker, its own in the whole cluster; an inference worker that comes back under "
+        "it within `session_timeout_s` keeps its cameras, an ingest worker finds its spool. Default: the host's name (one worker of a kind on a host).",
     )
     ingest_group: _GroupName | None = Field(
         None, description="Consumer group of the ingest workers. Default: `PREFIX.ingest`."
