@@ -77,7 +77,8 @@ class KafkaConfig(Section):
     worker_id: _GroupName | None = Field(
         None,
         description="Name of this worker, its own in the whole cluster; an inference worker that comes back under "
-        "it within `session_timeout_s` keeps its cameras, an ingest worker finds its spool. Default: the host's name (one worker of a kind on a host).",
+        "it within `session_timeout_s` keeps its cameras, an ingest worker finds its spool. "
+        "Default: the host's name (one worker of a kind on a host).",
     )
     ingest_group: _GroupName | None = Field(
         None, description="Consumer group of the ingest workers. Default: `PREFIX.ingest`."
