@@ -79,6 +79,8 @@ class EventTail:
         self._stop = threading.Event()
         self._records: queue.Queue[Record[Event | Malformed] | BusError | None] = queue.Queue(_WAITING)
         self._ready = threading.Semaphore(0)
+        self._past: list[Record[Event | Malformed]] = []
+        self._reading_the_past = len(topics)  # whoever iterates again goes on where the last one stopped
         self._threads = [
             threading.Thread(target=self._read, args=(topic,), name=f"tail-{topic.name}", daemon=True)
             for topic in topics
@@ -102,8 +104,7 @@ class EventTail:
         return all(self._ready.acquire(timeout=max(0.0, until - time.monotonic())) for _ in self._threads)
 
     def __iter__(self) -> Iterator[Record[Event | Malformed] | None]:
-        past: list[Record[Event | Malformed]] = []
-        reading_the_past = len(self._threads)
+        past = self._past
         while True:
             try:
                 found = self._records.get(timeout=_IDLE_S)
@@ -115,10 +116,11 @@ class EventTail:
             if found is not None:
                 past.append(found)
             else:
-                reading_the_past -= 1
-            if reading_the_past == 0 or len(past) >= _MOST_PAST:
-                yield from sorted(past, key=_in_order)
+                self._reading_the_past -= 1
+            if self._reading_the_past == 0 or len(past) >= _MOST_PAST:
+                told = sorted(past, key=_in_order)
                 past.clear()
+                yield from told
 
     def _read(self, topic: Topic[Event]) -> None:
         try:
