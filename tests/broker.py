@@ -125,10 +125,14 @@ def start(
     return broker
 
 
+_GIVEN: set[int] = set()
+
+
 def _free_port() -> int:
     """A port with everything free that up to three brokers take, below where the system takes ports from itself."""
     for base in range(20_000 + os.getpid() % 1000 * 10, 32_000, 30):
-        if all(_is_free(base + offset) for offset in _OFFSETS):
+        if base not in _GIVEN and all(_is_free(base + offset) for offset in _OFFSETS):
+            _GIVEN.add(base)  # for good: one that was killed comes back on its own port
             return base
     raise RuntimeError("no free ports for a broker")
 

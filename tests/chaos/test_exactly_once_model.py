@@ -50,7 +50,8 @@ def _prepared() -> tuple[World, list[FrameWindow | Message]]:
             told.append(Message("a", b"no window at all"))
             told.append(Message("b", None))
             told.append(window("ghost", 0))  # has no document
-            told.append(window("b", 2))  # goes back in time
+            told.append(window("b", 2))  # sent a second time
+            told.append(window("b", 2, sequence=32))  # goes back in time
         if n == 6:
             told.append(window("b", 99, writer="zombie"))  # claims the epoch of another
         if n == 8:
@@ -61,8 +62,8 @@ def _prepared() -> tuple[World, list[FrameWindow | Message]]:
             told.append(window("c", n - 9, epoch=2, writer="i2"))
         if n == 12:
             told.append(window("c", 300, epoch=1))
-            told.append(window("a", 400, pixel=BREAKS_THE_ANALYTICS, revision=second, frames=1))
-            told.append(window("b", 400, pixel=BREAKS_THE_NETWORK, frames=1))
+            told.append(window("a", 400, sequence=122, pixel=BREAKS_THE_ANALYTICS, revision=second, frames=1))
+            told.append(window("b", 400, sequence=122, pixel=BREAKS_THE_NETWORK, frames=1))
     told.append(status("b", 210, "ended"))
     return world, told
 

@@ -76,21 +76,33 @@ def document(line_y: float = 0.5, *, zone: bool = False) -> dict[str, Any]:
 
 
 def window(
-    camera_id: str, n: int, *, epoch: int = 1, revision: int = 0, writer: str = "i1", frames: int = 4, pixel: int = -1
+    camera_id: str,
+    n: int,
+    *,
+    epoch: int = 1,
+    revision: int = 0,
+    writer: str = "i1",
+    frames: int = 4,
+    pixel: int = -1,
+    sequence: int | None = None,
 ) -> FrameWindow:
-    """The ``n``-th window of an epoch, 8 frames a second; somebody walks down the picture again and again."""
+    """The ``n``-th window of an epoch, 8 frames a second; somebody walks down the picture again and again.
+
+    Its sequence is 10 n + 1, so that there is room for others between two; a marker's is 0.
+    """
+    sequence = 10 * n + 1 if sequence is None else sequence
     made = []
     for i in range(n * frames, (n + 1) * frames):
         picture = np.zeros((6, 8, 3), np.uint8)
         picture[0, 0, 0] = i % 44 if pixel < 0 else pixel
         at_us = i * 125_000
         made.append(Frame(i, at_us, epoch * 1_000_000_000 + at_us, picture))
-    return FrameWindow(camera_id, epoch, n, tuple(made), 640, 360, 8.0, "wall", None, revision, writer)
+    return FrameWindow(camera_id, epoch, sequence, tuple(made), 640, 360, 8.0, "wall", None, revision, writer)
 
 
 def status(camera_id: str, n: int, state: Any, *, epoch: int = 1, revision: int = 0) -> FrameWindow:
     told = StreamStatus(state, "said the test", epoch * 1_000_000_000 + n * 500_000)
-    return FrameWindow(camera_id, epoch, n, (), 640, 360, 8.0, "wall", told, revision, "i1")
+    return FrameWindow(camera_id, epoch, 10 * n + 5, (), 640, 360, 8.0, "wall", told, revision, "i1")
 
 
 def marker(camera_id: str, epoch: int, *, revision: int = 0, writer: str = "i2") -> FrameWindow:

@@ -201,8 +201,13 @@ def test_the_five_steps_of_the_readme(place: Place, capsys: pytest.CaptureFixtur
         place.folder,
     )
     kinds = ("captured", "sampled_out", "analysed", "dropped")
-    frames = {kind: query(place, f"sum(passerby_frames_{kind}_total)") for kind in kinds}
-    assert frames["captured"] == frames["sampled_out"] + frames["analysed"] + frames["dropped"] > 0, frames
+
+    def balanced() -> bool:
+        """Of ingest and infer, each scraped at its own time."""
+        frames = {kind: query(place, f"sum(passerby_frames_{kind}_total)") for kind in kinds}
+        return frames["captured"] == frames["sampled_out"] + frames["analysed"] + frames["dropped"] > 0
+
+    until("the ledger balances in Prometheus", balanced, place.folder)
     assert query(place, 'count(up{job=~"passerby.*"} == 1)') == 2
     with capsys.disabled():
         _report(took, count)

@@ -180,7 +180,7 @@ _OWN_SIZE = (208, 112)  # of no other test: a reader that one of them left hangi
 
 def _decoded_frames_alive() -> int:
     # The RGB frames live on in the pictures, whose memory they are.
-    frames = (o for o in gc.get_objects() if isinstance(o, av.VideoFrame) and o.format.name != "rgb24")
+    frames = (o for o in gc.get_objects() if type(o) is av.VideoFrame and o.format.name != "rgb24")
     return sum((frame.width, frame.height) == _OWN_SIZE for frame in frames)
 
 
