@@ -280,6 +280,21 @@ def launch(node: Node, java: list[str]) -> subprocess.Popen[bytes]:
     return process
 
 
+def wait_for_port(port: int, patience_s: float = 10) -> None:
+    """Wait until ``port`` is free: a broker that was just killed may hold it for a moment. Raises Trouble."""
+    until_s = time.monotonic() + patience_s
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+                return
+            except OSError as error:
+                if time.monotonic() >= until_s:
+                    raise Trouble(f"port {port} is taken by something else (choose another --port)") from error
+        time.sleep(0.2)
+
+
 def brokers_seen(node: Node) -> int:
     """How many brokers ``node`` knows to be up, by its own word (a Metadata request); 0 while it does not answer."""
     request = struct.pack(">hhih4si", 3, 1, 1, 4, b"wait", 0)
@@ -342,12 +357,7 @@ def bring_up(args: argparse.Namespace) -> tuple[list[Node], Started]:
     missing = [node for node in cluster if pid_of(node) is None and args.node in (None, node.number)]
     for node in missing:
         for port in (node.port, node.internal_port, node.controller_port):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((HOST, port))
-                except OSError as error:
-                    raise Trouble(f"port {port} is taken by something else (choose another --port)") from error
+            wait_for_port(port)
     if not all(node.properties.exists() for node in cluster) or args.config or args.properties:
         write_settings(cluster, args)
     format_storage(cluster, java_command(jars, args.heap, quick=True), args.scram or [])
