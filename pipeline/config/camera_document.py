@@ -9,7 +9,7 @@ begin at the folder of the worker's own configuration.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def camera_document(config: Config, camera_id: str) -> dict[str, Any]:
             ("cameras", camera_id, *path), "a secret in plain text: everyone who may read the topic could read it",
             _mend(camera_id), code="plain-secret", severity="error",
         )
-        for path, scalar in _scalars(node, ())
+        for path, scalar in node.scalars()
         if _tells_a_secret(path, scalar)
     ]  # fmt: skip
     if problems:
@@ -67,7 +67,7 @@ def camera_environment(config: Config, env: Mapping[str, str]) -> dict[str, str]
     as part of a camera's URL.
     """
     kafka = config._node.get("kafka") if config._node is not None else None
-    own = {name for node in (kafka.scalars() if kafka else ()) for name, _ in placeholders(node.written)}
+    own = {name for _, node in (kafka.scalars() if kafka else ()) for name, _ in placeholders(node.written)}
     return {name: value for name, value in env.items() if name not in own}
 
 
@@ -112,17 +112,6 @@ def _mend(camera_id: str) -> str:
     return (
         f"write ${{{name}}} in its place, without a default, and set that where the workers run; or use password_file"
     )
-
-
-def _scalars(node: Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Node]]:
-    if isinstance(node.value, dict):
-        for key, entry in node.value.items():
-            yield from _scalars(entry.node, (*path, key))
-    elif isinstance(node.value, list):
-        for i, item in enumerate(node.value):
-            yield from _scalars(item, (*path, i))
-    else:
-        yield path, node
 
 
 def _require_flat(document: Mapping[str, Any], file: str) -> None:

@@ -82,16 +82,16 @@ class Node:
             last = key_place if at_key else (node.line, node.column)
         return last
 
-    def scalars(self) -> Iterator[Node]:
-        """Every scalar of the tree, in order."""
+    def scalars(self, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Node]]:
+        """Every scalar of the tree, in order, with its path; ``path``: where this node itself stands."""
         if isinstance(self.value, dict):
-            for entry in self.value.values():
-                yield from entry.node.scalars()
+            for key, entry in self.value.items():
+                yield from entry.node.scalars((*path, key))
         elif isinstance(self.value, list):
-            for item in self.value:
-                yield from item.scalars()
+            for i, item in enumerate(self.value):
+                yield from item.scalars((*path, i))
         else:
-            yield self
+            yield path, self
 
 
 def merged(default: Node | None, override: Node | None) -> Node | None:

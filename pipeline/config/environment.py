@@ -46,7 +46,7 @@ def fill_in(root: Node, file: str, env: Mapping[str, str], *, secrets: bool = Tr
     """
     problems: list[Problem] = []
     seen: set[int] = set()
-    for path, node in _texts(root, ()):
+    for path, node in root.scalars():
         if id(node) not in seen and isinstance(node.value, str) and "${" in node.value:
             seen.add(id(node))  # an alias leads to one node twice
             _fill_in_text(node, path, file, env, problems, secrets or path[:1] == ("kafka",))
@@ -74,17 +74,6 @@ def placeholders(text: str) -> Iterator[tuple[str, str | None]]:
 def without_placeholders(text: str) -> str:
     """``text`` with each placeholder taken out."""
     return _PLACEHOLDER.sub("", text)
-
-
-def _texts(node: Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Node]]:
-    if isinstance(node.value, dict):
-        for key, entry in node.value.items():
-            yield from _texts(entry.node, (*path, key))
-    elif isinstance(node.value, list):
-        for i, item in enumerate(node.value):
-            yield from _texts(item, (*path, i))
-    else:
-        yield path, node
 
 
 def _fill_in_text(

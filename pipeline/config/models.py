@@ -8,7 +8,6 @@ process and stand at the top only.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import yaml
@@ -147,7 +146,7 @@ class Config(_CameraDefaults):
 
     def plain_secrets(self) -> list[tuple[str | int, ...]]:
         """The keys whose password is written out in the file, rather than put in from outside."""
-        return [path for path, node in _scalars(self._node, ()) if _is_plain_secret(path, node)] if self._node else []
+        return [path for path, node in self._node.scalars() if _is_plain_secret(path, node)] if self._node else []
 
     def problem(
         self,
@@ -169,17 +168,6 @@ class Config(_CameraDefaults):
         if camera is not None and camera._node is not None:
             return camera._node.place(key[2:], at_key=at_key)
         return self._node.place(key, at_key=at_key) if self._node else (0, 0)
-
-
-def _scalars(node: Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Node]]:
-    if isinstance(node.value, dict):
-        for key, entry in node.value.items():
-            yield from _scalars(entry.node, (*path, key))
-    elif isinstance(node.value, list):
-        for i, item in enumerate(node.value):
-            yield from _scalars(item, (*path, i))
-    else:
-        yield path, node
 
 
 def _is_plain_secret(path: tuple[str | int, ...], node: Node) -> bool:
