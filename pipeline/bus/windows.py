@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.bus.base import Message
-from pipeline.bus.codec import decode_window, encode_window
+from pipeline.bus.codec import decode_window, encode_window, renumbered
 from pipeline.bus.images import Encoding
 from pipeline.bus.json_values import shown
 from pipeline.core.frame import FrameWindow
@@ -55,6 +55,16 @@ def decode_window_message(message: Message) -> FrameWindow:
     if window.camera_id != message.key:
         raise RecordMalformed(f"the key {shown(message.key)} and the window's camera {window.camera_id!r} differ")
     return window
+
+
+def renumbered_message(message: Message, epoch: int, sequence: int) -> Message:
+    """The record of the same window with another place in the order of its camera; its pictures are left as they are.
+
+    Raises RecordMalformed.
+    """
+    told = {"epoch": str(epoch).encode(), "sequence": str(sequence).encode()}
+    headers = tuple((name, told.get(name, value)) for name, value in message.headers)
+    return Message(message.key, renumbered(message.value or b"", epoch, sequence), headers)
 
 
 def window_headers(message: Message) -> WindowHeaders:

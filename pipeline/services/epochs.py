@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+from pipeline.bus.codec import WindowFacts
 from pipeline.bus.topics import IngestState
-from pipeline.bus.window_facts import WindowFacts
 from pipeline.core.frame import FrameWindow
 
 Outcome = Literal["", "ended", "failed"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.bus.base import Message, Record, Topic
+from pipeline.bus.codec import WindowFacts, window_facts
 from pipeline.bus.documents import decode_state, encode_state
 from pipeline.bus.topics import IngestState, Topics, ingest_key
-from pipeline.bus.window_facts import WindowFacts, window_facts
 from pipeline.bus.windows import encode_window_message
 from pipeline.core.frame import FrameWindow
 from pipeline.errors import RecordMalformed

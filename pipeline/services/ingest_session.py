@@ -17,8 +17,8 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.bus.base import Message
-from pipeline.bus.window_facts import WindowFacts, renumbered, window_facts
-from pipeline.bus.windows import encode_window_message
+from pipeline.bus.codec import WindowFacts, window_facts
+from pipeline.bus.windows import encode_window_message, renumbered_message
 from pipeline.core.frame import FrameWindow, StreamStatus
 from pipeline.core.ledger import FrameLedger
 from pipeline.errors import BusError, ConfigError, ModelError, PasserbyError, RecordTooLarge, SourceError
@@ -88,7 +88,7 @@ class Tenure:
         """A held-back message with the numbers it has in the log."""
         facts = window_facts(message.value or b"")
         headers = tuple(header for header in message.headers if header[0] != HELD_BACK)
-        return renumbered(replace(message, headers=headers), *self.numbered(claim, facts.epoch, facts.sequence))
+        return renumbered_message(replace(message, headers=headers), *self.numbered(claim, facts.epoch, facts.sequence))
 
     def acknowledged(self, window: WindowFacts, sent: Sent) -> None:
         """The log has a window of ours."""

@@ -24,10 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.bus.base import Malformed, Message, Record
+from pipeline.bus.codec import WindowFacts
 from pipeline.bus.kafka import KafkaBus
 from pipeline.bus.spool import Spool
 from pipeline.bus.topics import CameraDocument, Topics
-from pipeline.bus.window_facts import WindowFacts
 from pipeline.config import Config, camera_environment
 from pipeline.core.ledger import FrameLedger, LedgerLine
 from pipeline.errors import BusError, BusUnavailable

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from pipeline.bus.base import Message
+from pipeline.bus.codec import WindowFacts, window_facts
 from pipeline.bus.spool import Spool, Spooled
-from pipeline.bus.window_facts import WindowFacts, window_facts
 from pipeline.core.ledger import FrameLedger
 from pipeline.errors import BusError, BusUnavailable, RecordMalformed, RecordTooLarge
 from pipeline.metrics import SpoolState

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.bus.base import Message
-from pipeline.bus.window_facts import WindowFacts, renumbered, window_facts
-from pipeline.bus.windows import decode_window_message, encode_window_message, window_headers
+from pipeline.bus.codec import WindowFacts, window_facts
+from pipeline.bus.windows import decode_window_message, encode_window_message, renumbered_message, window_headers
 from pipeline.core.frame import Frame, FrameWindow, StreamStatus
 from pipeline.errors import RecordMalformed
 
@@ -37,8 +37,8 @@ def test_what_is_no_window_has_no_facts(record: bytes) -> None:
 
 
 def test_a_renumbered_record_is_the_one_that_the_renumbered_window_gives() -> None:
-    again = renumbered(encode_window_message(_WINDOW, "jpeg"), 12, 34)
+    again = renumbered_message(encode_window_message(_WINDOW, "jpeg"), 12, 34)
     assert again == encode_window_message(replace(_WINDOW, epoch=12, sequence=34), "jpeg")
     assert (decode_window_message(again).epoch, window_headers(again).sequence) == (12, 34)
     with pytest.raises(RecordMalformed):
-        renumbered(Message("gate", b"broken"), 1, 1)
+        renumbered_message(Message("gate", b"broken"), 1, 1)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.bus.codec import WindowFacts, window_facts
 from pipeline.bus.documents import decode_state, encode_state
 from pipeline.bus.topics import IngestState
-from pipeline.bus.window_facts import WindowFacts, window_facts
 from pipeline.bus.windows import encode_window_message
 from pipeline.core.frame import Frame, FrameWindow, StreamStatus
 from pipeline.errors import BusUnavailable

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.bus.base import Message
+from pipeline.bus.codec import window_facts
 from pipeline.bus.documents import encode_state
 from pipeline.bus.topics import IngestState
-from pipeline.bus.window_facts import window_facts
 from pipeline.core.frame import StreamStatus
 from pipeline.errors import BusUnavailable
 from pipeline.services.epochs import Ask, EpochClaims
