@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline.bus.base import Message
+from pipeline.bus.codec import WindowFacts, window_facts
 from pipeline.bus.spool import Spool
-from pipeline.bus.window_facts import WindowFacts, window_facts
 from pipeline.bus.windows import encode_window_message
 from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.ledger import FrameLedger
@@ -179,9 +179,12 @@ def test_a_recording_waits_for_room_and_is_never_spooled(tmp_path: Path) -> None
     began_s = time.monotonic()
     rig.sender.send(window("film", 1), finite=True, stop=rig.stop)
     assert time.monotonic() - began_s > 0.3
+    rig.until(lambda: rig.broker.idle)
+    rig.broker.away = True
+    rig.sender.send(window("film", 2), finite=True, stop=rig.stop)
     rig.stop.set()
     with pytest.raises(BusUnavailable):
-        rig.sender.send(window("film", 2), finite=True, stop=rig.stop)
+        rig.sender.send(window("film", 3), finite=True, stop=rig.stop)
     assert rig.spool.records == 0
     rig.close()
 
