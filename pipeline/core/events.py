@@ -272,9 +272,14 @@ DATA_TYPES: Mapping[str, type] = {
 """CloudEvents type -> the type of its data."""
 
 
+def utc(at_us: int) -> datetime:
+    """The moment ``at_us`` microseconds after 1970 began."""
+    return _UNIX_EPOCH + timedelta(microseconds=at_us)
+
+
 def rfc3339(at_us: int) -> str:
     """UTC text with microseconds: 1970-01-01T00:00:01.500000Z."""
-    return (_UNIX_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return utc(at_us).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def microseconds(time: str) -> int:

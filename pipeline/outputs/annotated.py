@@ -8,15 +8,16 @@ import urllib.parse
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from pipeline.core.classes import expand, group_of
+from pipeline.core.events import utc
 from pipeline.core.frame import Picture
-from pipeline.core.rules import Anchor, CameraRules, LineRule, Point, ZoneRule
+from pipeline.core.geometry import anchor_points, inside_polygon
+from pipeline.core.rules import CameraRules, LineRule, Point, ZoneRule
 from pipeline.core.tracks import TrackView
 from pipeline.encoding import VideoWriter
 from pipeline.errors import OutputError
@@ -26,7 +27,6 @@ from pipeline.outputs.drawing import Box, Colour, Layer, Part, Scale
 Totals = Mapping[str, Mapping[str, Mapping[str, int]]]
 """line -> group (or class outside the groups) -> {"left": n, "right": n}."""
 
-_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT_WORD = {"person": "people", "vehicle": "vehicles"}
 
 
@@ -82,7 +82,7 @@ class Annotator:
         if layer is not None:
             layer.paste_on(image)
         boxed = [(track, _normalised(track.bbox, size)) for track in tracks]
-        inside = {zone.name: [t for t, box in boxed if _is_inside(zone, t, box)] for zone in rules.zones}
+        inside = {zone.name: _inside(zone, boxed) for zone in rules.zones}
         for zone in rules.zones:
             if zone.crowded_at and len(inside[zone.name]) >= zone.crowded_at:
                 draw.polygon([scale.at(p) for p in zone.points], fill=(*drawing.ALARM, 50), outline=drawing.ALARM)
@@ -92,7 +92,7 @@ class Annotator:
         for track, box in sorted(boxed, key=lambda item: (item[1][3], item[0].track_id)):
             _draw_box(draw, scale, track, box)
         taken: list[Box] = []
-        stamp = (_UNIX_EPOCH + timedelta(microseconds=when_us)).strftime("%Y-%m-%d %H:%M:%S.%f")[:-5]
+        stamp = utc(when_us).strftime("%Y-%m-%d %H:%M:%S.%f")[:-5]
         title = [Part(camera_id[:60]), Part(f"{stamp} UTC")]
         drawing.label(draw, scale, (scale.pad_px, scale.pad_px), title, taken=taken)
         for line in rules.lines:
@@ -108,7 +108,8 @@ class Annotator:
         camera.last_us = when_us
         for track in tracks:
             trail = camera.trails.setdefault(track.track_id, _Trail(_colour(track), deque()))
-            trail.points.append((when_us, *_anchor_of(_normalised(track.bbox, size), "bottom_center")))
+            left, _, right, bottom = _normalised(track.bbox, size)
+            trail.points.append((when_us, (left + right) / 2, bottom))
         for track_id, trail in list(camera.trails.items()):
             while trail.points and trail.points[0][0] < when_us - self._trail_us:
                 trail.points.popleft()
@@ -128,21 +129,15 @@ def _normalised(box: tuple[float, float, float, float], size: tuple[int, int]) -
     return box[0] / width, box[1] / height, box[2] / width, box[3] / height
 
 
-def _anchor_of(box: tuple[float, float, float, float], anchor: Anchor) -> Point:
-    y = {"bottom_center": box[3], "center": (box[1] + box[3]) / 2, "top_center": box[1]}[anchor]
-    return (box[0] + box[2]) / 2, y
-
-
-def _is_inside(zone: ZoneRule, track: TrackView, box: tuple[float, float, float, float]) -> bool:
-    """Whether the track counts for the zone and its anchor lies in it (even-odd rule)."""
-    if track.class_name not in expand(zone.classes):
-        return False
-    x, y = _anchor_of(box, zone.anchor)
-    inside = False
-    for (x0, y0), (x1, y1) in zip(zone.points, (*zone.points[1:], zone.points[0]), strict=True):
-        if (y0 > y) != (y1 > y) and x < x0 + (y - y0) / (y1 - y0) * (x1 - x0):
-            inside = not inside
-    return inside
+def _inside(zone: ZoneRule, boxed: Sequence[tuple[TrackView, tuple[float, float, float, float]]]) -> list[TrackView]:
+    """The tracks that count for the zone and whose anchor lies in it."""
+    chosen = expand(zone.classes)
+    mine = [(track, box) for track, box in boxed if track.class_name in chosen]
+    if not mine:
+        return []
+    anchors = anchor_points(np.array([box for _, box in mine]), zone.anchor)
+    inside = inside_polygon(anchors, np.array(zone.points, np.float64))
+    return [track for (track, _), is_inside in zip(mine, inside, strict=True) if is_inside]
 
 
 def _colour(track: TrackView) -> Colour:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
+from pipeline.core.events import utc
+
 WIDTH, HEIGHT = 860, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 12, 26
-_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 Values = NDArray[np.float64]
@@ -54,7 +54,7 @@ class TimeAxis:
             whole = at_us / 1e6
             minutes, seconds = divmod(whole, 60)
             return f"{int(minutes)}:{seconds:04.1f}" if self.bin_us < 1_000_000 else f"{int(minutes)}:{int(seconds):02}"
-        at = _UNIX_EPOCH + timedelta(microseconds=at_us)
+        at = utc(at_us)
         return at.strftime("%Y-%m-%d %H:%M:%S")
 
 
@@ -131,7 +131,7 @@ def _tick_text(axis: TimeAxis, at_us: int, step_s: int) -> str:
         minutes, seconds = divmod(at_us // 1_000_000, 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    at = _UNIX_EPOCH + timedelta(microseconds=at_us)
+    at = utc(at_us)
     return at.strftime("%d %b" if step_s >= 86400 else "%H:%M" if step_s >= 60 else "%H:%M:%S")
 
 

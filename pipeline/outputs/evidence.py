@@ -7,15 +7,15 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipeline.core.events import Event
+from pipeline.core.events import Event, utc
 from pipeline.core.frame import Picture
+from pipeline.core.geometry import anchor_points
 from pipeline.core.rules import Anchor, CameraRules
 from pipeline.core.tracks import TrackView
 from pipeline.encoding import VideoWriter
@@ -24,7 +24,6 @@ from pipeline.outputs import drawing
 from pipeline.outputs.drawing import Box, Part, Scale
 from pipeline.outputs.tail import in_words
 
-_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN_WIDTH = 960
 
 
@@ -77,7 +76,8 @@ class EvidencePainter:
         if track.track_id != self.object_id:
             draw.rectangle(box, outline=(*colour, 150), width=max(1, scale.stroke_px - 1))
             return
-        self._trail.append(((box[0] + box[2]) / 2, self._anchor_y(box)))
+        ((x, y),) = anchor_points(np.array([box]), _anchor(self.rules, self.event)).tolist()
+        self._trail.append((x, y))
         for start, end in itertools.pairwise(self._trail):
             draw.line((start, end), fill=(*drawing.INK, 120), width=scale.stroke_px * 3)
         for start, end in itertools.pairwise(self._trail):
@@ -100,7 +100,7 @@ class EvidencePainter:
 
     def _labels(self, draw: ImageDraw.ImageDraw, scale: Scale, seen: SeenFrame) -> None:
         taken: list[Box] = []
-        stamp = (_UNIX_EPOCH + timedelta(microseconds=seen.at_us)).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+        stamp = utc(seen.at_us).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
         head = [Part(self.event.camera_id), Part(f"{stamp} UTC"), Part(f"frame {seen.index}")]
         if seen.named:
             head.append(Part("named by the event", drawing.ALARM))
@@ -116,10 +116,6 @@ class EvidencePainter:
         left, top = scale.at((bbox[0] / width, bbox[1] / height))
         right, bottom = scale.at((bbox[2] / width, bbox[3] / height))
         return left, top, max(left, right), max(top, bottom)
-
-    def _anchor_y(self, box: tuple[float, float, float, float]) -> float:
-        anchor = _anchor(self.rules, self.event)
-        return {"bottom_center": box[3], "center": (box[1] + box[3]) / 2, "top_center": box[1]}[anchor]
 
 
 def concerned(rules: CameraRules, event: Event) -> CameraRules:
