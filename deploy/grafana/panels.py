@@ -65,6 +65,12 @@ def number(
     return panel if decimals is None else panel.decimals(decimals)
 
 
+def delay(title: str, expression: str, words: str, late_s: float, too_late_s: float, *, decimals: int = 1) -> Panel:
+    """A number of seconds that should be small: orange from ``late_s`` on, red from ``too_late_s`` on."""
+    limits = [(late_s, ORANGE), (too_late_s, RED)]
+    return number(title, expression, words, unit="s", color=GREEN, limits=limits, decimals=decimals)
+
+
 def graph(
     title: str,
     queries: Sequence[Query],
@@ -169,9 +175,12 @@ def cameras_table(title: str, columns: Sequence[tuple[str, str, str]], words: st
     return panel
 
 
-def row(title: str) -> dashboard.Row:
-    """A headline."""
-    return dashboard.Row(title)
+def section(board: dashboard.Dashboard, title: str, *panels: Panel) -> dashboard.Dashboard:
+    """``board`` with a headline and the panels under it."""
+    board = board.with_row(dashboard.Row(title))
+    for panel in panels:
+        board = board.with_panel(panel)
+    return board
 
 
 def page(uid: str, title: str, words: str) -> dashboard.Dashboard:
