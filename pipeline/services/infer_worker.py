@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,26 +58,51 @@ def infer(config: Config, options: InferOptions, bus: WorkerBus | None = None) -
     stop = threading.Event()
     worker_id = options.worker_id or config.kafka.worker_id or socket.gethostname()
     metrics, health = InferMetrics(), Health("broker", "models", "assignment")
+    topics = Topics(config.kafka.prefix)
     with ExitStack() as stack:
         stack.enter_context(stopped_by_signals(stop))
         stack.enter_context(serving(options.metrics_port, metrics, health))
         log = bus or stack.enter_context(KafkaBus(config.kafka, client_id=f"passerby-infer-{worker_id}"))
         models = stack.enter_context(_models(config, metrics))
         unpack = stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="unpack"))
-        worker = _Worker(config, options, worker_id, log, models, unpack, metrics, health, stop)
-        worker.run()
+        plans, settings = _plans(config, log, topics, models), _session_settings(config, options, worker_id)
+
+        def open_session() -> InferSession:
+            return InferSession(log, topics, plans, settings, metrics, unpack=unpack)
+
+        _Worker(options, plans, models, open_session, metrics, health, stop).run()
+
+
+def _plans(config: Config, log: WorkerBus, topics: Topics, models: Models) -> Plans:
+    environment, folder = camera_environment(config, os.environ), Path(config.file or ".").resolve().parent
+    return Plans(
+        log.reader(topics.cameras),
+        lambda camera_id, document: camera_from_document(camera_id, document, environment, folder, secrets=False),
+        models.engine,
+    )
+
+
+def _threads(config: Config) -> int:
+    """Pictures the network works on at once."""
+    return config.inference.threads or os.cpu_count() or 1
+
+
+def _session_settings(config: Config, options: InferOptions, worker_id: str) -> SessionSettings:
+    kafka = config.kafka
+    return SessionSettings(
+        kafka.infer_group_name, worker_id, kafka.commit_interval_s, kafka.session_timeout_s,
+        kafka.transaction_timeout_s, options.max_in_flight or max(8, 2 * _threads(config)),
+    )  # fmt: skip
 
 
 def _models(config: Config, metrics: InferMetrics) -> Models:
-    threads = config.inference.threads or os.cpu_count() or 1
-
     def make_batcher(detector: Detector) -> Batcher:
         name = detector.provenance.model
 
         def on_batch(pictures: int, waited_s: float, network_s: float) -> None:
             metrics.batch(name, pictures, waited_s, network_s)
 
-        return Batcher(detector, workers=threads, wait_s=config.inference.batch_wait_s, on_batch=on_batch)
+        return Batcher(detector, workers=_threads(config), wait_s=config.inference.batch_wait_s, on_batch=on_batch)
 
     def on_loaded(detector: Detector) -> None:
         told = detector.provenance
@@ -92,38 +117,21 @@ class _Worker:
 
     def __init__(
         self,
-        config: Config,
         options: InferOptions,
-        worker_id: str,
-        bus: WorkerBus,
+        plans: Plans,
         models: Models,
-        unpack: Executor,
+        open_session: Callable[[], InferSession],
         metrics: InferMetrics,
         health: Health,
         stop: threading.Event,
     ) -> None:
         self._options = options
-        self._bus = bus
+        self._plans = plans
         self._models = models
-        self._unpack = unpack
+        self._open_session = open_session
         self._metrics = metrics
         self._health = health
         self._stop = stop
-        self._topics = Topics(config.kafka.prefix)
-        threads = config.inference.threads or os.cpu_count() or 1
-        kafka = config.kafka
-        self._settings = SessionSettings(
-            kafka.infer_group_name, worker_id, kafka.commit_interval_s, kafka.session_timeout_s,
-            kafka.transaction_timeout_s, options.max_in_flight or max(8, 2 * threads),
-        )  # fmt: skip
-        environment, folder = camera_environment(config, os.environ), Path(config.file or ".").resolve().parent
-        self._plans = Plans(
-            bus.reader(self._topics.cameras),
-            lambda camera_id, document: camera_from_document(
-                camera_id, document, environment, folder, secrets=False
-            ),
-            models.engine,
-        )  # fmt: skip
         self._began_s = time.monotonic()
 
     def run(self) -> None:
@@ -133,7 +141,7 @@ class _Worker:
         while not self._is_over():
             began_s = time.monotonic()
             try:
-                with self._session() as session:
+                with self._open_session() as session:
                     self._work(session)
                 return
             except Fenced as error:
@@ -146,11 +154,6 @@ class _Worker:
             self._health.missing("assignment", "joining again")
             again_s = _AGAIN_FIRST_S if time.monotonic() - began_s > _AGAIN_LAST_S else min(2 * again_s, _AGAIN_LAST_S)
             self._stop.wait(again_s)
-
-    def _session(self) -> InferSession:
-        return InferSession(
-            self._bus, self._topics, self._plans, self._settings, self._metrics, unpack=self._unpack
-        )  # fmt: skip
 
     def _load(self) -> None:
         """Read the cameras, load their models: before anybody waits for us. What cannot be loaded is told of there."""
