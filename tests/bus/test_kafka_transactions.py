@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from pipeline.bus.base import Message
-from pipeline.bus.kafka import KafkaBus
+from pipeline.bus.kafka import KafkaBus, KafkaTransactions
 from pipeline.bus.kafka.errors import kafka_errors
 from pipeline.errors import BusError, BusUnavailable, Fenced, RecordTooLarge, TransactionAborted
 from tests.broker import Broker
@@ -25,13 +27,20 @@ def fill(bus: KafkaBus, prefix: str, count: int) -> None:
     producer.flush(20)
 
 
-def test_records_and_offsets_are_seen_together_after_the_commit(broker: Broker, prefix: str) -> None:
-    out = texts(f"{prefix}.out")
+@contextmanager
+def polled_four(broker: Broker, prefix: str, timeout_s: float = 15) -> Iterator[tuple[KafkaBus, KafkaTransactions]]:
+    """A worker that has polled two records of each partition of ``in``, and its transactions."""
     with bus_with(broker, prefix, "in", "out") as bus:
         fill(bus, prefix, 4)
         consumer = bus.consumer(texts(f"{prefix}.in"), f"{prefix}.g")
-        transactions = bus.transactions(f"{prefix}.tx", consumer)
+        transactions = bus.transactions(f"{prefix}.tx", consumer, timeout_s=timeout_s)
         poll_until(consumer, 4)
+        yield bus, transactions
+
+
+def test_records_and_offsets_are_seen_together_after_the_commit(broker: Broker, prefix: str) -> None:
+    out = texts(f"{prefix}.out")
+    with polled_four(broker, prefix) as (bus, transactions):
         with transactions.transaction() as transaction:
             transaction.send(out.name, Message("gate", b"a", (("ce_id", b"1"),)))
             transaction.send(out.name, Message("gate", b"b"), partition=1)
@@ -44,11 +53,7 @@ def test_records_and_offsets_are_seen_together_after_the_commit(broker: Broker, 
 
 def test_an_aborted_transaction_leaves_nothing_and_the_next_one_goes_on(broker: Broker, prefix: str) -> None:
     out = texts(f"{prefix}.out")
-    with bus_with(broker, prefix, "in", "out") as bus:
-        fill(bus, prefix, 4)
-        consumer = bus.consumer(texts(f"{prefix}.in"), f"{prefix}.g")
-        transactions = bus.transactions(f"{prefix}.tx", consumer)
-        poll_until(consumer, 4)
+    with polled_four(broker, prefix) as (bus, transactions):
         with pytest.raises(ZeroDivisionError), transactions.transaction() as transaction:
             transaction.send(out.name, Message("gate", b"never"))
             transaction.offsets({0: 2})
@@ -172,11 +177,7 @@ def test_a_transaction_that_is_open_for_too_long_is_aborted_by_the_broker(broker
     if not broker.ours:
         pytest.skip("needs a broker that looks for hanging transactions every second")
     out = texts(f"{prefix}.out")
-    with bus_with(broker, prefix, "in", "out") as bus:
-        fill(bus, prefix, 4)
-        consumer = bus.consumer(texts(f"{prefix}.in"), f"{prefix}.g")
-        transactions = bus.transactions(f"{prefix}.tx", consumer, timeout_s=2)
-        poll_until(consumer, 4)
+    with polled_four(broker, prefix, timeout_s=2) as (bus, transactions):
         with pytest.raises((Fenced, TransactionAborted)), transactions.transaction() as transaction:
             transaction.send(out.name, Message("gate", b"early"))
             time.sleep(5)
@@ -189,11 +190,7 @@ def test_a_transaction_that_is_open_for_too_long_is_aborted_by_the_broker(broker
 def test_a_record_that_was_not_delivered_is_not_committed_around(broker: Broker, prefix: str) -> None:
     """The library fails the record and commits the rest: a delivery timeout is "retriable" to it."""
     out = texts(f"{prefix}.out")
-    with bus_with(broker, prefix, "in", "out") as bus:
-        fill(bus, prefix, 4)
-        consumer = bus.consumer(texts(f"{prefix}.in"), f"{prefix}.g")
-        transactions = bus.transactions(f"{prefix}.tx", consumer)
-        poll_until(consumer, 4)
+    with polled_four(broker, prefix) as (bus, transactions):
         with pytest.raises(TransactionAborted, match="delivery timeout"), transactions.transaction() as transaction:
             transaction.send(out.name, Message("gate", b"delivered"))
             assert transactions._client is not None
