@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
@@ -28,11 +27,6 @@ ConfigOption = Annotated[
 
 _AGO = re.compile(r"([0-9]+(?:\.[0-9]+)?)(s|min|m|h|d)(?: ago)?")
 _UNIT_S = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
-
-
-def quiet_client() -> None:
-    """Keep the Kafka client's remarks off the terminal: what goes wrong comes as an error of ours."""
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
 def kafka_config(config_file: Path | None) -> KafkaConfig:

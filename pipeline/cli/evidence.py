@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from pipeline.cli.consuming import ConfigOption, names, quiet_client, time_us, worker_config
+from pipeline.cli.consuming import ConfigOption, names, time_us, worker_config
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 from pipeline.errors import UsageError
 
@@ -58,7 +58,6 @@ def _evidence(
     passerby evidence 4f0c2a9be1d34c55a7a0c1f2d3e4b5a6 --camera gate --before 5 --format png
     """
     configure(log_format)
-    quiet_client()
     wanted = _formats(formats)
     if event_id.endswith((".jsonl", ".json")) or "/" in event_id:
         raise UsageError(

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.consuming import ConfigOption, kafka_config, names, quiet_client, until_interrupted
+from pipeline.cli.consuming import ConfigOption, kafka_config, names, until_interrupted
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 from pipeline.core.events import rfc3339
 from pipeline.outputs.wording import duration
@@ -52,7 +52,6 @@ def _lag(
     Exit code: 0, or 1 with --fail-above when a camera is further behind.
     """
     configure(log_format)
-    quiet_client()
     kafka = kafka_config(config_file)
     wanted = names(cameras)
     from pipeline.bus.kafka import KafkaBus

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipeline.cli.consuming import ConfigOption, names, quiet_client, time_us, worker_config
+from pipeline.cli.consuming import ConfigOption, names, time_us, worker_config
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 from pipeline.errors import UsageError
 
@@ -64,7 +64,6 @@ def _replay(
     Exit code: 0, or 1 when --verify found a difference.
     """
     configure(log_format)
-    quiet_client()
     if out is None and not verify:
         raise UsageError("nothing is asked for", mend="say --out DIR, --verify, or both")
     if verify and model is not None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.cli.consuming import ConfigOption, kafka_config, names, quiet_client, time_us, until_interrupted
+from pipeline.cli.consuming import ConfigOption, kafka_config, names, time_us, until_interrupted
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 from pipeline.core.events import EVENT_TYPES, Event
 from pipeline.errors import UsageError
@@ -59,7 +59,6 @@ def _tail(
     passerby tail --json --counts | jq '.data.groups'
     """
     configure(log_format)
-    quiet_client()
     wanted = EventFilter(
         names(cameras), _types(types), names(lines), names(zones), _sides(directions), names(classes),
         counts=counts_only or not events_only, events=events_only or not counts_only,

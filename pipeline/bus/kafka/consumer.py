@@ -157,7 +157,8 @@ class KafkaConsumer(Generic[T]):
     @property
     def positions(self) -> dict[int, int]:
         """The offset behind the last record ``poll`` delivered, of each partition that is ours."""
-        return {partition: offset for partition, offset in self._positions.items() if partition in self.assignment}
+        ours = self.assignment
+        return {partition: offset for partition, offset in self._positions.items() if partition in ours}
 
     def lag(self) -> dict[int, int]:
         """Records a partition that lie behind what ``poll`` delivered (at most: markers of transactions count too).

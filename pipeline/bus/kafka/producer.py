@@ -141,9 +141,8 @@ class KafkaProducer(Generic[T]):
         """Wait until a broker was met; say whether. Raises what does not pass by itself (BusDenied, TopicMissing)."""
         with self._changed:
             self._changed.wait_for(lambda: self._client is not None or self._hopeless() or self._closed, timeout_s)
-            if self._client is None and self._hopeless():
-                assert self._trouble is not None
-                raise self._trouble
+            if self._client is None:
+                self._raise_hopeless()
             return self._client is not None
 
     def close(self, timeout_s: float = 10) -> None:
@@ -229,8 +228,7 @@ class KafkaProducer(Generic[T]):
                     self._waiting += 1
                     self._waiting_bytes += size
                     return self._client
-                if self._trouble is not None and self._hopeless():
-                    raise self._trouble
+                self._raise_hopeless()
                 left = until - time.monotonic()
                 if block_s == 0:
                     return None
@@ -241,6 +239,10 @@ class KafkaProducer(Generic[T]):
     def _hopeless(self) -> bool:
         """Waiting does not help: somebody has to do something first."""
         return self._trouble is not None and not self._trouble.retriable
+
+    def _raise_hopeless(self) -> None:
+        if self._trouble is not None and self._hopeless():
+            raise self._trouble
 
     def _no_room(self, block_s: float) -> BusError:
         if self._client is None:

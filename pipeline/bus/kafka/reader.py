@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -161,7 +160,7 @@ class KafkaReader(Generic[T]):
                 self._client.seek(at[partition], offset)
         return self._turn
 
-    def _poll(self, turn: object, timeout_ms: int) -> deque[Any]:
+    def _poll(self, turn: object, timeout_ms: int) -> list[Any]:
         self._require(turn)
         with self._doing("read"):
             try:
@@ -169,7 +168,7 @@ class KafkaReader(Generic[T]):
             except Exception:
                 skip_broken_fetch(self._client)
                 raise
-        return deque(record for records in fetched.values() for record in records)
+        return [record for records in fetched.values() for record in records]
 
     def _require(self, turn: object) -> None:
         if self._turn is not turn or self._closed:
