@@ -132,11 +132,6 @@ class Spool:
             return sum(len(segment.entries) for queue in self._queues.values() for segment in queue.segments)
 
     @property
-    def frames(self) -> int:
-        """Frames in the messages that wait."""
-        return sum(self.frames_of(key) for key in self.keys())
-
-    @property
     def age_s(self) -> float:
         """Seconds since the oldest message was appended; 0 when there is none."""
         with self._mutex:
@@ -188,7 +183,7 @@ class Spool:
     def read(self, key: str, *, after: int = 0, limit: int = 1) -> list[Spooled]:
         """Up to ``limit`` messages of ``key`` behind the sequence ``after``, in order; they stay until ``done``.
 
-        What was read is not dropped, until ``give_back``.
+        What was read is not dropped: it is being sent.
         """
         with self._mutex:
             found: list[Spooled] = []
@@ -228,21 +223,6 @@ class Spool:
                         return
                 except OSError as error:
                     raise self._failed(error) from error
-
-    def give_back(self, key: str) -> None:
-        """What was read of ``key`` and is not done was not sent: it may be dropped again."""
-        with self._mutex:
-            if key in self._queues:
-                self._queues[key].reading = 0
-
-    def forget(self, key: str) -> int:
-        """Drop all of a key; how many frames that were (they are not counted in ``dropped``)."""
-        with self._mutex:
-            frames = self.frames_of(key)
-            queue = self._queues.get(key)
-            for segment in tuple(queue.segments) if queue else ():
-                self._delete(key, segment)
-            return frames
 
     def sync(self) -> None:
         """Wait until everything is on the disk."""

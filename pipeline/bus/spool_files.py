@@ -197,7 +197,7 @@ class Segment:
 
 @dataclass(slots=True, eq=False)
 class Queue:
-    """The files of one key. reading: the highest sequence handed out and not given back."""
+    """The files of one key. reading: the highest sequence handed out."""
 
     folder: Path
     segments: deque[Segment] = field(default_factory=deque)

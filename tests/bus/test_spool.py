@@ -58,7 +58,7 @@ def test_messages_come_back_equal_and_in_order(tmp_path: Path) -> None:
     with open_spool(tmp_path, segment_bytes=1000) as spool:
         for each in odd:
             assert spool.append(each, frames=3, keep=True).stored
-        assert (spool.records, spool.frames, spool.keys(), spool.waiting("gate")) == (4, 12, ["gate"], 4)
+        assert (spool.records, spool.frames_of("gate"), spool.keys(), spool.waiting("gate")) == (4, 12, ["gate"], 4)
     with open_spool(tmp_path) as spool:
         found = spool.read("gate", limit=10)
         assert [each.message for each in found] == odd
@@ -75,7 +75,7 @@ def test_what_is_done_is_gone_also_after_a_restart(tmp_path: Path) -> None:
         assert spool.records == 6
         before = spool.size_bytes
     with open_spool(tmp_path) as spool:
-        assert (spool.records, spool.frames, spool.size_bytes) == (6, 48, before)
+        assert (spool.records, spool.frames_of("gate"), spool.size_bytes) == (6, 48, before)
         assert drained(spool) == [4, 5, 6, 7, 8, 9]
         assert spool.size_bytes == 0
         assert files(tmp_path) == []
@@ -149,8 +149,6 @@ def test_what_is_being_sent_is_not_dropped(tmp_path: Path) -> None:
             spool.append(message(number), frames=8, keep=False)
         spool.read("gate", limit=4)
         assert spool.append(message(4), frames=8, keep=False) == spool_module.Appended(False, {"gate": 8})
-        spool.give_back("gate")
-        assert spool.append(message(5), frames=8, keep=False).stored
 
 
 def test_a_disk_that_is_nearly_full_counts_as_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,14 +236,6 @@ def test_it_syncs_as_often_as_it_says(tmp_path: Path, monkeypatch: pytest.Monkey
         for number in range(3):
             spool.append(message(number), frames=8, keep=False)
         assert len(synced) == before + 6
-
-
-def test_a_camera_can_be_forgotten(tmp_path: Path) -> None:
-    with open_spool(tmp_path) as spool:
-        spool.append(message(1), frames=8, keep=True)
-        spool.append(message(1, "yard"), frames=8, keep=True)
-        assert spool.forget("gate") == 8
-        assert (spool.keys(), spool.forget("gate"), spool.dropped) == (["yard"], 0, {})
 
 
 def test_threads_may_write_and_read_at_once(tmp_path: Path) -> None:
