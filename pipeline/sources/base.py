@@ -106,6 +106,16 @@ class StreamSettings:
             if len(polygon) < 3:
                 raise ValueError("a mask is a polygon of at least three points")
 
+    def wants_preview(self, index: int) -> bool:
+        """Whether the ``index``-th frame of an epoch is to carry a picture for people."""
+        return self.preview == "all" or (self.preview == "first" and index == 0)
+
+
+def preview_size(width: int, height: int, most_width: int) -> tuple[int, int]:
+    """Even width and height of a picture for people, at most ``most_width`` wide, of a ``width`` x ``height`` frame."""
+    scale = min(1.0, most_width / width)
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
 
 @dataclass(frozen=True, slots=True)
 class EpochStarted:

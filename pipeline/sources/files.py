@@ -10,10 +10,8 @@ import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from pipeline.core.frame import CameraState, Frame, StreamStatus
+from pipeline.core.frame import Frame
 from pipeline.core.ledger import FrameLedger
 from pipeline.errors import SourceError, SourceUnreadable
 from pipeline.sources.address import VIDEO_SUFFIXES, Address, locate
@@ -21,7 +19,6 @@ from pipeline.sources.base import (
     EpochStarted,
     PictureSize,
     SampledFrame,
-    StatusChanged,
     StreamHealth,
     StreamItem,
     StreamSettings,
@@ -30,6 +27,7 @@ from pipeline.sources.sampling import Sampler
 from pipeline.sources.timeline import Timeline
 from pipeline.sources.video import DecodedFrame, Video
 from pipeline.sources.video_picture import PictureMaker
+from pipeline.sources.whole import WholeStream
 
 _CLIPS_MEASURED = 200
 
@@ -55,10 +53,8 @@ class _Tally:
         return ", ".join(told)
 
 
-class FileStream:
+class FileStream(WholeStream):
     """The stream of a file or of a folder of clips; see ``pipeline.sources.base.Stream``."""
-
-    is_finite = True
 
     def __init__(
         self,
@@ -68,27 +64,14 @@ class FileStream:
         ledger: FrameLedger,
         stop: threading.Event,
     ) -> None:
-        self._settings = settings
+        super().__init__(settings, picture_size, ledger, stop)
         self._address = address
-        self._ledger = ledger
-        self._stop = stop
-        self._picture_size = picture_size
         self._pictures = PictureMaker(picture_size, settings.masks, settings.preview_width)
-        self._epoch = settings.first_epoch - 1
-        self._start_us = settings.start_us or 0
         self._elapsed_us = 0  # stream time before the epoch being read
-        self._position_us = 0
         self._durations_s: dict[Path, float | None] = {}
         self._corrupt_packets = 0
         self._repaired = 0
         self._opened = 0
-        self._items = self._read()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> StreamItem:
-        return next(self._items)
 
     @property
     def duration_s(self) -> float | None:
@@ -98,26 +81,9 @@ class FileStream:
         return sum(known) if durations and len(known) == len(durations) else None
 
     @property
-    def position_s(self) -> float:
-        """Seconds of stream time read."""
-        return self._position_us / 1e6
-
-    @property
     def health(self) -> StreamHealth:
         """What was lost or mended."""
         return StreamHealth(self._corrupt_packets, self._repaired, connections=self._opened)
-
-    def close(self) -> None:
-        """Stop reading; frames that were handed out belong to who took them."""
-        self._items.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _read(self) -> Generator[StreamItem, None, None]:
         self._ledger.open(self._settings.camera_id)
@@ -219,26 +185,17 @@ class FileStream:
         self._elapsed_us = clip_began_us + end_us
         self._position_us = self._elapsed_us
 
-    def _is_told(self, at_us: int) -> bool:
-        """Whether an earlier reading got as far as ``at_us`` (UTC microseconds)."""
-        return self._settings.resume_after_us is not None and at_us <= self._settings.resume_after_us
-
     def _frame(self, decoded: DecodedFrame, index: int, pts_us: int) -> SampledFrame:
         s = self._settings
         self._ledger.captured(s.camera_id)
         try:
             picture = self._pictures.picture(decoded.image)
-            wanted = s.preview == "all" or (s.preview == "first" and index == 0)
-            preview = self._pictures.preview(decoded.image) if wanted else None
+            preview = self._pictures.preview(decoded.image) if s.wants_preview(index) else None
         except BaseException:
             self._ledger.dropped(s.camera_id, 1, "failed")
             raise
         frame = Frame(index, pts_us, self._start_us + self._elapsed_us + pts_us, picture, preview)
         return SampledFrame(self._epoch, frame, *self._pictures.shown_size(decoded.image))
-
-    def _status(self, state: CameraState, reason: str) -> StatusChanged:
-        at_us = self._start_us + self._position_us
-        return StatusChanged(max(self._epoch, self._settings.first_epoch), StreamStatus(state, reason, at_us))
 
 
 def clips_in(folder: Path) -> list[Path]:

@@ -158,8 +158,7 @@ class Reader:
         epoch.captured_us = (s.start_us or 0) + at_us if waits else max(wall_us, epoch.captured_us + 1)
         try:
             picture = pictures.picture(decoded.image)
-            wanted = s.preview == "all" or (s.preview == "first" and index == 0)
-            preview = pictures.preview(decoded.image) if wanted else None
+            preview = pictures.preview(decoded.image) if s.wants_preview(index) else None
         except BaseException:
             self._buffer.failed(connection.ticket)
             raise

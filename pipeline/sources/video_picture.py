@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline.core.frame import Picture
 from pipeline.core.rules import Point
 from pipeline.errors import SourceUnreadable
-from pipeline.sources.base import PictureSize
+from pipeline.sources.base import PictureSize, preview_size
 from pipeline.sources.masking import mask_pixels, paint, reach_px
 
 _MATRICES_KNOWN = frozenset({1, 4, 5, 6, 7, 9})
@@ -117,10 +117,7 @@ class PictureMaker:
 
     def preview(self, image: av.VideoFrame) -> Picture:
         """A picture for people: at most ``preview_width`` wide, even sides, RGB, masked."""
-        width, height = self.shown_size(image)
-        scale = min(1.0, self._preview_width / width)
-        even = (max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2))
-        return self._make(self._preview_scaler, image, even)
+        return self._make(self._preview_scaler, image, preview_size(*self.shown_size(image), self._preview_width))
 
     def _make(self, scaler: _Scaler, image: av.VideoFrame, size: tuple[int, int]) -> Picture:
         orientation = orientation_of(image)

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from PIL import Image
 
-from pipeline.core.frame import CameraState, Frame, Picture, StreamStatus
+from pipeline.core.frame import Frame, Picture
 from pipeline.core.ledger import FrameLedger
 from pipeline.errors import SourceUnreadable, UsageError
 from pipeline.sources.base import (
     EpochStarted,
     PictureSize,
     SampledFrame,
-    StatusChanged,
     StreamHealth,
     StreamItem,
     StreamSettings,
+    preview_size,
 )
 from pipeline.sources.masking import mask_pixels, paint, reach_px
 from pipeline.sources.sampling import Sampler
 from pipeline.sources.synthetic.scene import Scene
 from pipeline.sources.synthetic.stream import SCHEME, frame_times, parse_source
+from pipeline.sources.whole import WholeStream
 
 
 def is_synthetic(source: str) -> bool:
@@ -33,31 +32,17 @@ def is_synthetic(source: str) -> bool:
     return source.lower().startswith(f"{SCHEME}://")
 
 
-class SyntheticStream:
+class SyntheticStream(WholeStream):
     """The stream of a scripted street; see ``pipeline.sources.base.Stream``. Read whole, like a file.
 
     Only frames that are sampled are drawn; the others are counted as captured and sampled out.
     """
 
-    is_finite = True
-
     def __init__(
         self, settings: StreamSettings, picture_size: PictureSize, ledger: FrameLedger, stop: threading.Event
     ) -> None:
-        self._settings = settings
-        self._picture_size = picture_size
-        self._ledger = ledger
-        self._stop = stop
-        self._start_us = settings.start_us or 0
+        super().__init__(settings, picture_size, ledger, stop)
         self._scene: Scene | None = None
-        self._position_us = 0
-        self._items = self._read()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> StreamItem:
-        return next(self._items)
 
     @property
     def duration_s(self) -> float | None:
@@ -65,26 +50,9 @@ class SyntheticStream:
         return self._scene.duration_s if self._scene is not None else None
 
     @property
-    def position_s(self) -> float:
-        """Seconds of the script played."""
-        return self._position_us / 1e6
-
-    @property
     def health(self) -> StreamHealth:
         """Nothing goes wrong on the way."""
         return StreamHealth(connections=int(self._scene is not None))
-
-    def close(self) -> None:
-        """Stop; frames that were handed out belong to who took them."""
-        self._items.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _read(self) -> Generator[StreamItem, None, None]:
         s = self._settings
@@ -95,14 +63,15 @@ class SyntheticStream:
             failure = SourceUnreadable(str(error))
             yield self._status("down", str(failure))
             raise failure from error
-        yield EpochStarted(s.first_epoch, "pts", self._start_us)
+        self._epoch = s.first_epoch
+        yield EpochStarted(self._epoch, "pts", self._start_us)
         sampler = Sampler(s.sample_fps)
         for index, t_s in enumerate(frame_times(self._scene, fps)):
             if self._stop.is_set():
                 return
             pts_us = self._position_us = round(t_s * 1e6)
             taken = sampler.take(pts_us)
-            if s.resume_after_us is not None and self._start_us + pts_us <= s.resume_after_us:
+            if self._is_told(self._start_us + pts_us):
                 continue
             if taken:
                 yield self._frame(self._scene, index, t_s)
@@ -119,15 +88,13 @@ class SyntheticStream:
             drawn = scene.render(t_s)
             picture = self._scaled(drawn, *self._picture_size(scene.width, scene.height))
             preview = None
-            if s.preview == "all" or (s.preview == "first" and index == 0):
-                scale = min(1.0, s.preview_width / scene.width)
-                even = [max(2, round(side * scale / 2) * 2) for side in (scene.width, scene.height)]
-                preview = self._scaled(drawn, even[0], even[1])
+            if s.wants_preview(index):
+                preview = self._scaled(drawn, *preview_size(scene.width, scene.height, s.preview_width))
         except BaseException:
             self._ledger.dropped(s.camera_id, 1, "failed")
             raise
         frame = Frame(index, pts_us, self._start_us + pts_us, picture, preview)
-        return SampledFrame(s.first_epoch, frame, scene.width, scene.height)
+        return SampledFrame(self._epoch, frame, scene.width, scene.height)
 
     def _scaled(self, drawn: Picture, width: int, height: int) -> Picture:
         """By area, masks painted; a picture of its own."""
@@ -137,7 +104,3 @@ class SyntheticStream:
             reach = reach_px(drawn.shape[1], width), reach_px(drawn.shape[0], height)
             paint(picture, mask_pixels(self._settings.masks, width, height, reach))
         return picture
-
-    def _status(self, state: CameraState, reason: str) -> StatusChanged:
-        at_us = self._start_us + self._position_us
-        return StatusChanged(self._settings.first_epoch, StreamStatus(state, reason, at_us))
