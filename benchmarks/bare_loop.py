@@ -6,14 +6,12 @@ thread, one swscale reformatter (AREA) a file, ONNX Runtime with one thread a ru
 
 from __future__ import annotations
 
-import sys
-
 import av
 import numpy as np
 import onnxruntime as ort
 from av.video.reformatter import VideoReformatter
 
-from benchmarks.thread_a_file import run
+from benchmarks.thread_a_file import measure
 
 
 def _session(model: str, width: int, height: int) -> ort.InferenceSession:
@@ -51,10 +49,7 @@ def _one_file(path: str, session: ort.InferenceSession, size: tuple[int, int], f
 
 def main() -> None:
     """``python -m benchmarks.bare_loop MODEL WIDTHxHEIGHT FPS FILE...`` prints one JSON object."""
-    model, shape, fps, *files = sys.argv[1:]
-    width, height = map(int, shape.split("x"))
-    session = _session(model, width, height)
-    run("bare_loop", lambda path: _one_file(path, session, (width, height), float(fps)), files)
+    measure("bare_loop", _session, _one_file)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.clips import ROOT, hd_clips
 from benchmarks.local_cluster import MIDDLE, LocalCluster, end_all, long_clips
-from pipeline.bus.base import Message, Topic
+from benchmarks.whole_topics import as_it_lies, records
 from pipeline.bus.topics import PartitionState
 from pipeline.errors import BusError
 
@@ -102,19 +102,13 @@ def _wait_for(cluster: LocalCluster, log: str, words: str, timeout_s: float = 12
     sys.exit(f"{log} did not say {words!r}:\n" + (cluster.folder / f"{log}.log").read_text()[-2000:])
 
 
-def _plain(name: str) -> Topic[Message]:
-    return Topic(name, lambda _, message: message, lambda message: message)
-
-
 def _windows(cluster: LocalCluster) -> tuple[int, int, int]:
     """When the first window was sent (ms since 1970), frames of all, and their bytes."""
     first, frames, size = sys.maxsize, 0, 0
-    with cluster.bus.reader(_plain(cluster.topics.windows.name)) as reader:
-        for partition in reader.partitions():
-            for record in reader.read(partition, reader.beginning(partition), reader.end(partition)):
-                first = min(first, record.timestamp_ms)
-                frames += int(dict(record.headers).get("frames", b"0"))
-                size += len(record.value.value or b"")
+    for record in records(cluster.bus, as_it_lies(cluster.topics.windows.name)):
+        first = min(first, record.timestamp_ms)
+        frames += int(dict(record.headers).get("frames", b"0"))
+        size += len(record.value.value or b"")
     return first, frames, size
 
 
@@ -125,15 +119,11 @@ def _last_commit_ms(cluster: LocalCluster) -> int:
 
 def _commits(cluster: LocalCluster) -> list[tuple[int, int]]:
     """(ms since 1970, next offset) of every commit of every partition."""
-    found: list[tuple[int, int]] = []
-    with cluster.bus.reader(cluster.topics.state) as reader:
-        for partition in reader.partitions():
-            found += [
-                (record.timestamp_ms, record.value.next_offset)
-                for record in reader.read(partition, reader.beginning(partition), reader.end(partition))
-                if isinstance(record.value, PartitionState)
-            ]
-    return found
+    return [
+        (record.timestamp_ms, record.value.next_offset)
+        for record in records(cluster.bus, cluster.topics.state)
+        if isinstance(record.value, PartitionState)
+    ]
 
 
 def transactions(servers: str, rounds: int) -> None:
@@ -170,13 +160,11 @@ def _drained(servers: str, source: LocalCluster, command: list[str], option: str
 
 
 def _copy(source: LocalCluster, target: LocalCluster) -> int:
-    producer = target.bus.producer(_plain(target.topics.windows.name))
+    producer = target.bus.producer(as_it_lies(target.topics.windows.name))
     count = 0
-    with source.bus.reader(_plain(source.topics.windows.name)) as reader:
-        for partition in reader.partitions():
-            for record in reader.read(partition, reader.beginning(partition), reader.end(partition)):
-                producer.send_message(record.value, partition)
-                count += 1
+    for record in records(source.bus, as_it_lies(source.topics.windows.name)):
+        producer.send_message(record.value, record.partition)
+        count += 1
     producer.flush()
     producer.close()
     return count
@@ -219,7 +207,7 @@ def _latencies_ms(cluster: LocalCluster, seconds: float) -> list[float]:
     seen: list[tuple[float, dict[str, Any]]] = []
     time.sleep(15)  # starting up is not the question
     busy_s, began_s = _cpu_s(), time.monotonic()
-    with cluster.bus.reader(_plain(cluster.topics.counts.name)) as reader:
+    with cluster.bus.reader(as_it_lies(cluster.topics.counts.name)) as reader:
         for record in reader.follow(reader.partitions(), timeout_s=0.02):
             if record is not None:
                 seen.append((time.time() * 1000, json.loads(record.value.value)["origin"]))
@@ -227,12 +215,10 @@ def _latencies_ms(cluster: LocalCluster, seconds: float) -> list[float]:
                 break
     _busy = (_cpu_s() - busy_s) / (time.monotonic() - began_s)
     captured_ms: dict[tuple[int, int], float] = {}
-    with cluster.bus.reader(_plain(cluster.topics.windows.name)) as reader:
-        for partition in reader.partitions():
-            for window in reader.read(partition, reader.beginning(partition), reader.end(partition)):
-                told = dict(window.headers)
-                if "captured_to" in told:
-                    captured_ms[partition, window.offset] = int(told["captured_to"]) / 1000
+    for window in records(cluster.bus, as_it_lies(cluster.topics.windows.name)):
+        told = dict(window.headers)
+        if "captured_to" in told:
+            captured_ms[window.partition, window.offset] = int(told["captured_to"]) / 1000
     if not seen:
         raise BusError("no counts came: see the logs of the workers")
     return [at_ms - captured_ms[origin["partition"], origin["offset"]] for at_ms, origin in seen]

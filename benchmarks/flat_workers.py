@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from benchmarks.local_cluster import PASSERBY
 from pipeline.sources.synthetic import street, write_video
 from tests import broker as brokers
 from tests.prometheus_server import free_port
@@ -29,7 +29,6 @@ from tests.rtsp_server import RtspServer
 _EVERY_S = 2.0
 _BREAK_S = 9.0
 _APPLY_S = 20.0
-_PASSERBY = (sys.executable, "-c", "from pipeline.cli import main; main()")
 _LINES = {"middle": {"points": [[0, 0.6], [1, 0.6]]}}
 _ZONES = {"all": {"points": [[0, 0], [1, 0], [1, 1], [0, 1]], "dwell_s": 1, "crowded_at": 3}}
 
@@ -90,7 +89,7 @@ class Process:
         self.name, self.port, self._log = name, port, log
         with log.open("wb") as out:
             self._process = subprocess.Popen(
-                [*_PASSERBY, *command], stdout=out, stderr=out, env={**os.environ, **(env or {})}
+                [*PASSERBY, *command], stdout=out, stderr=out, env={**os.environ, **(env or {})}
             )
 
     def sample(self) -> dict[str, float]:
@@ -252,6 +251,6 @@ def _write(path: Path, config: Mapping[str, Any]) -> Path:
 
 
 def _passerby(*arguments: str) -> None:
-    done = subprocess.run([*_PASSERBY, *arguments], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([*PASSERBY, *arguments], capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         raise RuntimeError(f"passerby {' '.join(arguments)}: {done.stderr or done.stdout}")

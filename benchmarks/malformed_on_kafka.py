@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.malformed import good_records, mutated
+from benchmarks.whole_topics import records, without_origin
 from pipeline.bus.base import Message, Topic
 from pipeline.bus.declared import declared
 from pipeline.bus.kafka import KafkaBus
 from pipeline.bus.topics import DeadLetter, Topics
 from pipeline.config import Config, load_config
-from pipeline.core.event_json import encode_json
-from pipeline.core.events import Event
 from pipeline.core.frame import FrameWindow
 from pipeline.errors import RecordMalformed
 from pipeline.services.infer_worker import InferOptions, infer
@@ -113,7 +112,7 @@ def _through(
                 producer.flush(60)
                 damage(bus, topics, share)
         infer(config, InferOptions(worker_id="infer-1", until_idle_s=8))
-        results = [_told(event) for topic in (topics.counts, topics.events) for event in _all(bus, topic)]
+        results = [without_origin(event) for topic in (topics.counts, topics.events) for event in _all(bus, topic)]
         return results, _all(bus, topics.dead_letters)
 
 
@@ -139,14 +138,4 @@ def _send(bus: KafkaBus, topic: Topic[Any], messages: list[Message], sent: Count
 
 
 def _all(bus: KafkaBus, topic: Topic[Any]) -> list[Any]:
-    with bus.reader(topic) as reader:
-        return [
-            record.value
-            for partition in reader.partitions()
-            for record in reader.read(partition, reader.beginning(partition), reader.end(partition))
-        ]
-
-
-def _told(event: Event) -> bytes:
-    data = {key: value for key, value in event.data.items() if key != "origin"}
-    return encode_json({**event.attributes(), "data": data})
+    return [record.value for record in records(bus, topic)]

@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.clips import VIDEOS
+from benchmarks.whole_topics import records, without_origin
 from pipeline.bus.base import Malformed
 from pipeline.bus.kafka import KafkaBus
 from pipeline.bus.topics import Topics
 from pipeline.config import KafkaConfig
-from pipeline.core.events import Event
 from pipeline.core.frame import FrameWindow
 from tests import broker as brokers
 from tests.broker import Broker
@@ -216,25 +216,18 @@ def _compare_events(calm: KafkaConfig, rough: KafkaConfig, cameras: set[str], ve
             )
 
 
-def _published(settings: KafkaConfig, cameras: set[str]) -> dict[str, list[str]]:
+def _published(settings: KafkaConfig, cameras: set[str]) -> dict[str, list[bytes]]:
     """Counts and events by camera, without where their window lies in the log."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[bytes]] = {}
     topics = Topics(settings.prefix)
     with KafkaBus(settings, client_id="compare") as bus:
         for topic in (topics.counts, topics.events):
-            reader = bus.reader(topic)
-            for partition in reader.partitions():
-                for record in reader.read(partition, 0, reader.end(partition)):
-                    event = record.value
-                    assert not isinstance(event, Malformed), event
-                    if record.key in cameras:
-                        found.setdefault(record.key, []).append(_without_origin(event))
+            for record in records(bus, topic):
+                event = record.value
+                assert not isinstance(event, Malformed), event
+                if record.key in cameras:
+                    found.setdefault(record.key, []).append(without_origin(event))
     return {camera: sorted(told) for camera, told in found.items()}
-
-
-def _without_origin(event: Event) -> str:
-    data = {key: value for key, value in event.data.items() if key != "origin"}
-    return json.dumps({**event.attributes(), "data": data}, sort_keys=True)
 
 
 def _arguments() -> argparse.Namespace:

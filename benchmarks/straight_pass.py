@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from benchmarks.whole_topics import as_it_lies, records
 from pipeline.analytics.camera import Observation
-from pipeline.bus.base import Malformed, Message, Record, Topic
+from pipeline.bus.base import Malformed, Message, Record
 from pipeline.bus.topics import Topics
 from pipeline.core.frame import Frame, FrameWindow
 from pipeline.errors import RecordMalformed
@@ -106,11 +107,8 @@ def published(bus: Any, topics: Topics) -> Output:
     """What a read_committed consumer sees of counts and events, in order a camera."""
     found: Output = {}
     for topic in (topics.counts, topics.events):
-        reader = bus.reader(Topic(topic.name, lambda _, message: message, lambda message: message))
-        for partition in reader.partitions():
-            for record in reader.read(partition, reader.beginning(partition), reader.end(partition)):
-                found.setdefault((topic.name, record.key), []).append((record.value.headers, record.value.value))
-        reader.close()
+        for record in records(bus, as_it_lies(topic.name)):
+            found.setdefault((topic.name, record.key), []).append((record.value.headers, record.value.value))
     return found
 
 

@@ -5,7 +5,6 @@ Runs YOLOX-shaped models (1 x N x 85) and Passerby's own (boxes, scores), on eve
 
 from __future__ import annotations
 
-import sys
 import warnings
 
 import cv2
@@ -14,9 +13,13 @@ import onnxruntime as ort
 import supervision as sv
 from trackers import ByteTrackTracker
 
-from benchmarks.thread_a_file import run
+from benchmarks.thread_a_file import measure
 
 warnings.filterwarnings("ignore")
+
+
+def _session(model: str, _width: int, _height: int) -> ort.InferenceSession:
+    return ort.InferenceSession(model, providers=["CPUExecutionProvider"])
 
 
 def _decode_yolox(output: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,10 +78,7 @@ def _one_file(path: str, session: ort.InferenceSession, size: tuple[int, int], f
 
 def main() -> None:
     """``python -m benchmarks.users_script MODEL WIDTHxHEIGHT FPS FILE...`` (FPS 0: every frame) prints one JSON."""
-    model, shape, fps, *files = sys.argv[1:]
-    width, height = map(int, shape.split("x"))
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
-    run("users_script", lambda path: _one_file(path, session, (width, height), float(fps)), files)
+    measure("users_script", _session, _one_file)
 
 
 if __name__ == "__main__":
