@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.bus.base import Malformed, Message, Record, Topic
 from pipeline.bus.kafka import KafkaBus, KafkaConsumer
+from pipeline.bus.kafka.reader import KafkaReader
 from pipeline.errors import RecordMalformed
 from tests.broker import Broker
 
@@ -86,6 +87,17 @@ def committed_values(bus: KafkaBus, topic: Topic[str]) -> list[str | Malformed]:
     with bus.reader(topic) as reader:
         return [
             record.value
-            for partition in reader.partitions()
-            for record in reader.read(partition, 0, reader.end(partition), timeout_s=10)
+            for partition, end in settled_ends(reader).items()
+            for record in reader.read(partition, 0, end, timeout_s=10)
         ]
+
+
+def settled_ends(reader: KafkaReader[str]) -> dict[int, int]:
+    """The ends once they stay: a commit is answered before its markers stand behind the records."""
+    partitions = reader.partitions()
+    ends = reader.ends(partitions)
+    while True:
+        time.sleep(0.2)
+        before, ends = ends, reader.ends(partitions)
+        if ends == before:
+            return ends

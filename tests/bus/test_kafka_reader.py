@@ -11,7 +11,7 @@ from pipeline.bus.base import Message, Record
 from pipeline.bus.kafka import KafkaBus
 from pipeline.errors import BusError, BusMisconfigured, BusUnavailable, TopicMissing
 from tests.broker import Broker
-from tests.bus.kafka_log import bus_with, texts, values
+from tests.bus.kafka_log import bus_with, settled_ends, texts, values, wait_for
 
 pytestmark = pytest.mark.kafka
 
@@ -31,7 +31,7 @@ def test_a_span_is_read_as_it_lies_without_what_was_aborted(broker: Broker, pref
             except ZeroDivisionError:
                 pass
         reader = bus.reader(topic)
-        end = reader.end(0)
+        end = settled_ends(reader)[0]
         records = list(reader.read(0, 0, end))
         assert values(records) == ["0", "2", "4"]
         assert end == 12, "six records, and a marker behind each"
@@ -54,10 +54,7 @@ def test_the_end_is_before_an_open_transaction(broker: Broker, prefix: str) -> N
                 transactions._client.flush(10)
                 assert reader.end(0) == 0
             # The broker answers a commit before the marker stands behind the records.
-            until_s = time.monotonic() + 10
-            while (end := reader.end(0)) == 0 and time.monotonic() < until_s:
-                time.sleep(0.01)
-            assert end == 2
+            wait_for(lambda: reader.end(0) == 2)
 
 
 def test_offsets_by_time(broker: Broker, prefix: str) -> None:
