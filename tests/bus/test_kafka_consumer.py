@@ -191,6 +191,23 @@ def test_a_slow_caller_pauses_the_reading_and_still_gets_everything(broker: Brok
         assert sorted(values(records), key=int) == [f"{n}" for n in range(400)]
 
 
+def test_a_partition_of_many_tiny_records_does_not_keep_the_others_waiting(broker: Broker, prefix: str) -> None:
+    with bus_with(broker, prefix, "in", partitions=4) as bus:
+        producer = bus.producer(texts(f"{prefix}.in"))
+        for n in range(4000):
+            producer.send_message(Message("many", f"{n}".encode()), n % 2)
+        for partition in (2, 3):
+            for n in range(5):
+                producer.send_message(Message("few", f"{n}".encode()), partition)
+        producer.flush(30)
+        consumer = bus.consumer(texts(f"{prefix}.in"), f"{prefix}.g")
+        records = poll_until(consumer, 4010)
+        last_of_few = max(place for place, record in enumerate(records) if record.partition > 1)
+        assert last_of_few < 200, "one fetch of the others held thousands"
+        for partition, count in enumerate((2000, 2000, 5, 5)):
+            assert [record.offset for record in records if record.partition == partition] == list(range(count))
+
+
 @pytest.mark.parametrize("raw", [b"\xff\xfe", b"", None])
 def test_strange_keys_and_missing_values_do_not_stop_the_stream(broker: Broker, prefix: str, raw: bytes | None) -> None:
     topic = texts(f"{prefix}.in")
@@ -257,3 +274,23 @@ def _commits(consumer: KafkaConsumer[str], records: list[object]) -> bool:
     except BusError:
         return False
     return True
+
+
+@pytest.mark.slow
+def test_a_broker_that_says_nothing_is_away_and_one_that_answers_again_is_back(
+    mortal_broker: Broker, prefix: str
+) -> None:
+    broker = mortal_broker
+    with bus_with(broker, prefix, "in") as bus:
+        consumer = bus.consumer(texts(f"{prefix}.in"), f"{prefix}.g", session_timeout_s=30)
+        wait_for(lambda: consumer.assignment != (), doing=lambda: consumer.poll(0.1))
+        heard_s = consumer.heard_s
+        wait_for(lambda: consumer.heard_s > heard_s, doing=lambda: consumer.poll(0.1))  # nothing comes but heartbeats
+        assert consumer.connected
+        broker.freeze()  # its sockets stay open
+        try:
+            wait_for(lambda: not consumer.connected, doing=lambda: consumer.poll(0.1))
+            assert time.monotonic() - consumer.heard_s > 2
+        finally:
+            broker.thaw()
+        wait_for(lambda: consumer.connected, doing=lambda: consumer.poll(0.1))

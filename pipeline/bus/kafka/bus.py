@@ -20,7 +20,7 @@ from pipeline.bus.kafka.consumer import KafkaConsumer
 from pipeline.bus.kafka.errors import ours
 from pipeline.bus.kafka.producer import KafkaProducer, SentRecord, producer_arguments
 from pipeline.bus.kafka.reader import KafkaReader
-from pipeline.bus.kafka.repairs import forget_offset_answers, shut_consumer
+from pipeline.bus.kafka.repairs import forget_offset_answers, partitions_of, shut_consumer
 from pipeline.bus.kafka.settings import KIB, MIB, check_installed, client_arguments, open_client, quiet_client
 from pipeline.bus.kafka.transactions import KafkaTransactions
 from pipeline.config import KafkaConfig
@@ -49,13 +49,15 @@ class KafkaBus:
 
     ``client_id`` names the process in the broker's logs and quotas. Raises BusMisconfigured at once where a package
     is missing that kafka-python does without only badly (crc32c, zstandard).
+    answer_s: how long its readers wait for the answer to a question before BusUnavailable.
     """
 
-    def __init__(self, settings: KafkaConfig, *, client_id: str) -> None:
+    def __init__(self, settings: KafkaConfig, *, client_id: str, answer_s: float = 30) -> None:
         check_installed()
         quiet_client()
         self.settings = settings
         self.client_id = client_id
+        self._answer_s = answer_s
         self._made: list[_Closes] = []
         self._askers: dict[str, kafka.KafkaConsumer] = {}
         self._lock = threading.RLock()
@@ -171,8 +173,10 @@ class KafkaBus:
         """Reads any span of ``topic`` without a group."""
         told = _READING | {"group_id": None}
         return self._keep(
-            KafkaReader(topic, lambda: self._open(kafka.KafkaConsumer, told, f"read {topic.name}"))
-        )  # fmt: skip
+            KafkaReader(
+                topic, lambda: self._open(kafka.KafkaConsumer, told, f"read {topic.name}"), answer_s=self._answer_s
+            )
+        )
 
     def committed(self, group: str, topic_name: str, *, timeout_s: float = 30) -> dict[int, int]:
         """The committed next offset of each partition of the topic that has one.
@@ -188,7 +192,7 @@ class KafkaBus:
                 told = _READING | {"group_id": group}
                 asker = self._askers[group] = self._open(kafka.KafkaConsumer, told, doing)
             with ours(doing):
-                partitions = asker.partitions_for_topic(topic_name)
+                partitions = partitions_of(asker, topic_name, timeout_s)
                 if not partitions:
                     raise TopicMissing(f"topic {topic_name} is not there", mend="make it: passerby topics apply")
                 at = [TopicPartition(topic_name, partition) for partition in sorted(partitions)]

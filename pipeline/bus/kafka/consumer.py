@@ -182,6 +182,11 @@ class KafkaConsumer(Generic[T]):
         return self._thread.connected
 
     @property
+    def heard_s(self) -> float:
+        """When (monotonic seconds) a broker was last heard of; -inf before the first time."""
+        return self._thread.heard_s
+
+    @property
     def ended(self) -> bool:
         """False: a topic of Kafka has no end."""
         return False

@@ -20,7 +20,14 @@ from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.future import Future
 
 from pipeline.bus.kafka.errors import translate
-from pipeline.bus.kafka.repairs import forget_offset_answers, mend_consumer, shut_consumer, skip_broken_fetch
+from pipeline.bus.kafka.repairs import (
+    forget_offset_answers,
+    heard_s,
+    mend_consumer,
+    mend_turns,
+    shut_consumer,
+    skip_broken_fetch,
+)
 from pipeline.errors import BusDenied, BusError, Fenced
 
 _log = logging.getLogger(__name__)
@@ -28,8 +35,8 @@ POLL_MS = 100
 BATCH = 16
 """Records taken from the client at once: how far max_waiting may be overshot."""
 RETRY_S = 1.0
-AWAY_S = 3.0
-"""Without a connection for as long, the broker is away."""
+AWAY_S = 5.0
+"""Not heard of for as long, the broker is away: a member hears of it every second (its heartbeats)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,7 @@ class PollThread:
         self.assigned: set[int] = set()
         self.fenced = False
         self.connected = False
-        self._seen = 0.0
+        self.heard_s = float("-inf")
         self._open_client = open_client
         self._heard = heard
         self._max_waiting = max_waiting
@@ -143,9 +150,10 @@ class PollThread:
         if self.client is None:
             client = self._open_client()
             mend_consumer(client, self._instance_fenced)
+            mend_turns(client)
             client.subscribe([self.topic_name], listener=_Bridge(self))
             self.client = client
-            self.connected, self._seen = True, time.monotonic()
+            self.connected, self.heard_s = True, time.monotonic()
         while self._tasks:
             task, done = self._tasks.popleft()
             try:
@@ -155,8 +163,10 @@ class PollThread:
         if self.fenced:
             self._rest(RETRY_S)
             return
-        fetched = self.client.poll(timeout_ms=POLL_MS, max_records=BATCH)
-        self._look_for_broker(self.client)
+        try:
+            fetched = self.client.poll(timeout_ms=POLL_MS, max_records=BATCH)
+        finally:
+            self._look_for_broker(self.client)
         with self.changed:
             for at, records in fetched.items():
                 self._waiting.setdefault(at.partition, deque()).extend(records)
@@ -172,14 +182,12 @@ class PollThread:
 
     def _look_for_broker(self, client: Client) -> None:
         """Say once that the broker is away, and once that it is back: the client just polls on."""
-        now = time.monotonic()
-        if client._manager.least_used_connections():
-            if not self.connected:
-                _log.warning("reading %s: a broker answers again", self.topic_name)
-            self.connected, self._seen = True, now
-        elif self.connected and now - self._seen > AWAY_S:
-            self.connected = False
-            _log.warning("reading %s: no broker answers; waiting for it", self.topic_name)
+        self.heard_s = max(self.heard_s, heard_s(client) or self.heard_s)
+        connected = time.monotonic() - self.heard_s <= AWAY_S
+        if connected != self.connected:
+            self.connected = connected
+            told = "a broker answers again" if connected else "no broker answers; waiting for it"
+            _log.warning("reading %s: %s", self.topic_name, told)
 
     def _pause(self, client: Client, full: bool, roomy: bool) -> None:
         if full or (self._paused and not roomy):

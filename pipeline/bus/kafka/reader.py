@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from kafka import KafkaConsumer as Client
 from kafka import TopicPartition
+from kafka import errors as kafka_errors
 from kafka.partitioner.default import murmur2
 
 from pipeline.bus.base import Malformed, Record, Topic
 from pipeline.bus.kafka.consumer import decoded
 from pipeline.bus.kafka.errors import ours
-from pipeline.bus.kafka.repairs import shut_consumer, skip_broken_fetch
+from pipeline.bus.kafka.repairs import partitions_of, shut_consumer, skip_broken_fetch
 from pipeline.errors import BusError, BusUnavailable, TopicMissing
 
 T = TypeVar("T")
@@ -27,9 +29,11 @@ class KafkaReader(Generic[T]):
     One ``read`` or ``follow`` at a time: beginning another ends the one before (BusError when it is asked on).
     """
 
-    def __init__(self, topic: Topic[T], open_client: Callable[[], Client]) -> None:
+    def __init__(self, topic: Topic[T], open_client: Callable[[], Client], *, answer_s: float) -> None:
+        """answer_s: how long a question (for partitions, offsets) is waited for: BusUnavailable."""
         self.topic = topic
         self._open_client = open_client
+        self._answer_s = answer_s
         self._opened: Client | None = None
         self._partitions: tuple[int, ...] = ()
         self._turn = object()
@@ -39,7 +43,7 @@ class KafkaReader(Generic[T]):
         """The partitions of the topic. TopicMissing when there is none."""
         if not self._partitions:
             with self._doing("look for"):
-                found = self._client.partitions_for_topic(self.topic.name)
+                found = partitions_of(self._client, self.topic.name, self._answer_s)
             if not found:
                 # A broker does not tell a topic that is not there from one that this user may not see.
                 mend = "make it: passerby topics apply; or this user may not see it: docs/security.md"
@@ -59,7 +63,7 @@ class KafkaReader(Generic[T]):
     def beginnings(self, partitions: Sequence[int]) -> dict[int, int]:
         """``beginning`` of several partitions by one question."""
         with self._doing("look into"):
-            found = self._client.beginning_offsets(self._at(partitions))
+            found = self._client.beginning_offsets(self._at(partitions), self._answer_s * 1000)
         return {at.partition: int(offset) for at, offset in found.items()}
 
     def end(self, partition: int) -> int:
@@ -69,14 +73,14 @@ class KafkaReader(Generic[T]):
     def ends(self, partitions: Sequence[int]) -> dict[int, int]:
         """``end`` of several partitions by one question."""
         with self._doing("look into"):
-            found = self._client.end_offsets(self._at(partitions))
+            found = self._client.end_offsets(self._at(partitions), self._answer_s * 1000)
         return {at.partition: int(offset) for at, offset in found.items()}
 
     def at_time(self, partition: int, timestamp_ms: int) -> int:
         """The first offset whose record was sent at or after ``timestamp_ms``; the end when there is none."""
         (at,) = self._at([partition])
         with self._doing("look into"):
-            found = self._client.offsets_for_times({at: timestamp_ms})[at]
+            found = self._client.offsets_for_times({at: timestamp_ms}, self._answer_s * 1000)[at]
         return self.end(partition) if found is None or found.offset < 0 else int(found.offset)
 
     def read(
@@ -174,8 +178,15 @@ class KafkaReader(Generic[T]):
         if self._turn is not turn or self._closed:
             raise BusError(f"another read of {self.topic.name} began, or the reader was closed")
 
-    def _doing(self, verb: str) -> Any:
-        return ours(f"{verb} {self.topic.name}")
+    @contextmanager
+    def _doing(self, verb: str) -> Iterator[None]:
+        with ours(f"{verb} {self.topic.name}"):
+            try:
+                yield
+            except kafka_errors.KafkaTimeoutError as error:
+                asked = ", ".join(self._client.config["bootstrap_servers"])
+                told = f"no answer within {self._answer_s:g} s from {asked} (kafka.bootstrap_servers)"
+                raise kafka_errors.KafkaTimeoutError(told) from error
 
     def __enter__(self) -> KafkaReader[T]:
         return self

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -19,6 +20,7 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.producer.transaction_manager import TransactionState
+from kafka.structs import MemberState
 
 _log = logging.getLogger(__name__)
 _REFUSALS = (
@@ -176,6 +178,69 @@ def mend_consumer(client: KafkaConsumer, on_fenced: Callable[[BaseException], No
     coordinator.reset_generation = reset_and_prepare_again
     coordinator.need_rejoin = rejoin_needed_or_under_way
     coordinator._handle_heartbeat_response = hear_heartbeat
+
+
+def mend_turns(client: KafkaConsumer) -> None:
+    """Of a consumer of several partitions.
+
+    The library gives all of what one fetch brought of a partition before it looks at the next: thousands of tiny
+    records, and meanwhile nobody else's. Here each call begins with another partition.
+    """
+    fetcher = client._fetcher
+    fetched_records, new_first = fetcher.fetched_records, True
+
+    def fetched_in_turn(*args: Any, **kwargs: Any) -> Any:
+        nonlocal new_first
+        if fetcher._next_in_line_exception_metadata is None:
+            held, fetcher._next_partition_records = fetcher._next_partition_records, None
+            if held:  # behind those that are parked: where the library keeps what it has read of paused partitions
+                fetcher._paused_partition_records[held.topic_partition] = held
+            completed = fetcher._completed_fetches
+            # What is parked comes first where nothing is in line: so every other time it is what was fetched since.
+            if new_first and completed and not fetcher._subscriptions.is_paused(completed[0].topic_partition):
+                fetcher._next_partition_records = fetcher._parse_fetched_data(completed.popleft())
+            new_first = not new_first
+        return fetched_records(*args, **kwargs)
+
+    fetcher.fetched_records = fetched_in_turn
+
+
+def partitions_of(client: KafkaConsumer, topic_name: str, timeout_s: float) -> frozenset[int]:
+    """The partitions of a topic; none where there is no such topic. KafkaTimeoutError when nobody answers in time.
+
+    The library's own question waits without a limit where a broker was met once and is away now.
+    """
+    cluster, until_s = client._cluster, time.monotonic() + timeout_s
+
+    def refresh() -> None:
+        left_s = max(0.1, until_s - time.monotonic())
+        client._net.run(client._manager.wait_for, cluster.request_update(), left_s * 1000)
+
+    found = cluster.partitions_for_topic(topic_name)
+    if found is None:
+        if cluster.metadata_refresh_in_progress:
+            refresh()  # this one may be about other topics
+        before, cluster.need_all_topic_metadata = cluster.need_all_topic_metadata, True
+        try:
+            refresh()
+        finally:
+            cluster.need_all_topic_metadata = before
+        found = cluster.partitions_for_topic(topic_name)
+    return frozenset(found or ())
+
+
+def heard_s(client: KafkaConsumer) -> float | None:
+    """When (monotonic seconds) a broker was last heard of by a member of a group; None while there is no connection.
+
+    A member hears at least the answers to its heartbeats. While the group waits for others to join there are none:
+    then a connection is as good as an answer.
+    """
+    connections = client._manager.least_used_connections()
+    if not connections:
+        return None
+    if client.group_metadata().state != MemberState.STABLE:
+        return time.monotonic()
+    return max(float(connection.transport.last_read) for connection in connections)
 
 
 def forget_offset_answers(client: KafkaConsumer) -> None:
