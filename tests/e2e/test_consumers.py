@@ -132,14 +132,16 @@ def test_tail_filters_counts_lines_and_ends_with_ctrl_c(cluster: Cluster) -> Non
     assert len(lines) == 2
     pattern = r"08:0[01]:\d\d\.\d{3}  street  ● person \d+ crossed kerb to the (left|right)"
     assert [line for line in lines if not re.match(pattern, line)] == []
-    live = subprocess.Popen(
-        [*PASSERBY, "tail", "-c", str(cluster.file), "--beginning"], stdout=subprocess.PIPE, text=True
-    )
-    assert live.stdout is not None
-    assert live.stdout.readline()
-    live.send_signal(signal.SIGINT)
-    live.communicate(timeout=60)
-    assert live.returncode == 0
+    watched = [*PASSERBY, "tail", "-c", str(cluster.file), "--beginning"]
+    with subprocess.Popen(watched, stdout=subprocess.PIPE, text=True) as live:
+        try:
+            assert live.stdout is not None
+            assert live.stdout.readline()
+            live.send_signal(signal.SIGINT)
+            live.communicate(timeout=60)
+            assert live.returncode == 0
+        finally:
+            live.kill()
 
 
 def test_a_published_event_that_was_changed_is_found(cluster: Cluster) -> None:
