@@ -14,6 +14,8 @@ from rich.markup import escape
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 
 _SIGNS = {"new": "[green]+[/]", "changed": "[yellow]~[/]", "removed": "[red]-[/]"}
+_WITHIN_S = 60.0
+"""In which the cameras that are in the log have to be read: they are a few hundred records."""
 _COLORS = {"+": "green", "-": "red"}
 
 
@@ -53,7 +55,7 @@ def _apply(
     console = Console(highlight=False, soft_wrap=True)
     topics = Topics(config.kafka.prefix)
     with KafkaBus(config.kafka, client_id="passerby-apply") as bus:
-        changes = compare(want, CamerasView(bus.reader(topics.cameras)).refresh())
+        changes = compare(want, CamerasView(bus.reader(topics.cameras)).refresh(within_s=_WITHIN_S))
         for change in changes:
             if change.kind != "unchanged":
                 console.print(f"{_SIGNS[change.kind]} {change.camera_id}  [dim]{change.kind}[/]")

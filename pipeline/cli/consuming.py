@@ -10,13 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.config import Config, KafkaConfig, load_config
 from pipeline.errors import UsageError
 
+if TYPE_CHECKING:
+    from pipeline.bus.kafka import KafkaBus
+
+_ANSWER_S = 10.0
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -32,6 +36,13 @@ _UNIT_S = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
 def kafka_config(config_file: Path | None) -> KafkaConfig:
     """The section ``kafka`` of the file, or what goes without one."""
     return worker_config(config_file).kafka
+
+
+def log_for_people(settings: KafkaConfig, client_id: str) -> KafkaBus:
+    """The log for a command that somebody waits for: without a broker it says so within some ten seconds."""
+    from pipeline.bus.kafka import KafkaBus
+
+    return KafkaBus(settings, client_id=client_id, answer_s=_ANSWER_S)
 
 
 def worker_config(config_file: Path | None) -> Config:

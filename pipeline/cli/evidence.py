@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from pipeline.cli.consuming import ConfigOption, names, time_us, worker_config
+from pipeline.cli.consuming import ConfigOption, log_for_people, names, time_us, worker_config
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 from pipeline.errors import UsageError
 
@@ -64,7 +64,6 @@ def _evidence(
             f"{event_id} is no event's id",
             mend="give the id of an event in the log; events of `passerby run` have no log to cut pictures from",
         )
-    from pipeline.bus.kafka import KafkaBus
     from pipeline.bus.topics import Topics
     from pipeline.services.evidence import cut, find_event, see_again
     from pipeline.services.evidence_files import write_evidence
@@ -75,7 +74,7 @@ def _evidence(
     since_ms = time_us(since, "--since") // 1000 if since is not None else None
     console = Console(stderr=True)
     with (
-        KafkaBus(config.kafka, client_id="passerby-evidence") as bus,
+        log_for_people(config.kafka, "passerby-evidence") as bus,
         Replay(bus, topics, config) as replay,
         console.status("looking for the event") as status,
     ):

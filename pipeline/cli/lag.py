@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.consuming import ConfigOption, kafka_config, names, until_interrupted
+from pipeline.cli.consuming import ConfigOption, kafka_config, log_for_people, names, until_interrupted
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 from pipeline.core.events import rfc3339
 from pipeline.outputs.wording import duration
@@ -54,12 +54,11 @@ def _lag(
     configure(log_format)
     kafka = kafka_config(config_file)
     wanted = names(cameras)
-    from pipeline.bus.kafka import KafkaBus
     from pipeline.bus.topics import Topics
 
     topics, group_id = Topics(kafka.prefix), group or kafka.infer_group_name
     worst = 0.0
-    with KafkaBus(kafka, client_id="passerby-lag") as bus:
+    with log_for_people(kafka, "passerby-lag") as bus:
 
         def look() -> list[PartitionLag]:
             return _only(measure(bus, topics, group_id), wanted)

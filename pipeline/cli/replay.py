@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipeline.cli.consuming import ConfigOption, names, time_us, worker_config
+from pipeline.cli.consuming import ConfigOption, log_for_people, names, time_us, worker_config
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 from pipeline.errors import UsageError
 
@@ -68,7 +68,6 @@ def _replay(
         raise UsageError("nothing is asked for", mend="say --out DIR, --verify, or both")
     if verify and model is not None:
         raise UsageError("--verify and --model cannot go together", mend="another model gives other results")
-    from pipeline.bus.kafka import KafkaBus
     from pipeline.bus.topics import Topics
     from pipeline.services.replay import Replay, ReplayRequest
 
@@ -79,7 +78,7 @@ def _replay(
     console = Console(stderr=True, quiet=quiet)
     topics = Topics(config.kafka.prefix)
     with (
-        KafkaBus(config.kafka, client_id="passerby-replay") as bus,
+        log_for_people(config.kafka, "passerby-replay") as bus,
         Replay(bus, topics, config) as replay,
         _sink(out) as keep,
     ):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.cli.consuming import ConfigOption, kafka_config, names, time_us, until_interrupted
+from pipeline.cli.consuming import ConfigOption, kafka_config, log_for_people, names, time_us, until_interrupted
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 from pipeline.core.events import EVENT_TYPES, Event
 from pipeline.errors import UsageError
@@ -65,13 +65,12 @@ def _tail(
     )  # fmt: skip
     since_ms = 0 if beginning else time_us(since, "--since") // 1000 if since is not None else None
     kafka = kafka_config(config_file)
-    from pipeline.bus.kafka import KafkaBus
     from pipeline.bus.topics import Topics
 
     topics = Topics(kafka.prefix)
     with (
         until_interrupted(),
-        KafkaBus(kafka, client_id="passerby-tail") as bus,
+        log_for_people(kafka, "passerby-tail") as bus,
         EventTail(bus, [topics.counts, topics.events], since_ms=since_ms) as tail,
     ):
         tail.wait_ready()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -11,7 +13,10 @@ from pipeline.bus.base import Malformed, Message, Record
 from pipeline.bus.documents import encode_camera
 from pipeline.bus.topics import CameraDocument
 from pipeline.config import Config, camera_document
+from pipeline.errors import BusUnavailable
 
+_SILENT_S = 30.0
+"""Nothing of a partition for as long: no broker answers."""
 Kind = Literal["new", "changed", "removed", "unchanged"]
 
 
@@ -70,18 +75,25 @@ def wanted(config: Config) -> dict[str, dict[str, Any]]:
 class CamerasView:
     """The topic ``cameras`` as of the last ``refresh``: the newest document of each camera, removed ones left out."""
 
-    def __init__(self, reader: CamerasReader) -> None:
+    def __init__(self, reader: CamerasReader, *, now_s: Callable[[], float] = time.monotonic) -> None:
         self.cameras: dict[str, Held] = {}
         self._reader = reader
+        self._now_s = now_s
         self._next: dict[int, int] = {}
 
-    def refresh(self, partitions: Sequence[int] | None = None) -> dict[str, Held]:
-        """Read what is new, of these partitions (None: all). Raises BusError."""
+    def refresh(self, partitions: Sequence[int] | None = None, *, within_s: float = math.inf) -> dict[str, Held]:
+        """Read what is new, of these partitions (None: all). Raises BusError; BusUnavailable after ``within_s``."""
+        until_s = self._now_s() + within_s
         chosen = self._reader.partitions() if partitions is None else partitions
         ends = self._reader.ends(chosen)
         for partition in chosen:
-            for record in self._reader.read(partition, self._next.get(partition, 0), ends[partition]):
+            silent_s = min(_SILENT_S, max(0.1, until_s - self._now_s()))
+            begin = self._next.get(partition, 0)
+            for record in self._reader.read(partition, begin, ends[partition], timeout_s=silent_s):
                 self._take(record)
+                if self._now_s() > until_s:
+                    place = f"partition {partition}, offset {record.offset} of {ends[partition]}"
+                    raise BusUnavailable(f"the cameras in the log were not read within {within_s:g} s: {place}")
             self._next[partition] = max(ends[partition], self._next.get(partition, 0))
         return self.cameras
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import socket
+import threading
 import time
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from pipeline.bus.base import Message, Topic
 from pipeline.bus.kafka import KafkaBus
 from pipeline.bus.kafka.errors import MEANING, kafka_errors, ours, translate
-from pipeline.bus.kafka.settings import check_installed, client_arguments
+from pipeline.bus.kafka.settings import check_installed, client_arguments, no_broker
 from pipeline.config import KafkaConfig
 from pipeline.errors import (
     BusDenied,
@@ -146,6 +147,18 @@ def test_where_nobody_answers_the_error_says_which_server_and_why(monkeypatch: p
             assert "hunter22" not in repr(caught.value)
             assert caught.value.__cause__ is None
             assert caught.value.__suppress_context__
+
+
+def test_servers_are_asked_side_by_side_why_they_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(3)
+
+    def why(server: str, _settings: KafkaConfig) -> str:
+        together.wait(10)
+        return f"asked for {server}"
+
+    monkeypatch.setattr("pipeline.bus.kafka.settings._why", why)
+    told = str(no_broker(KafkaConfig(bootstrap_servers="a:1,b:2,c:3"), "read"))
+    assert "(a:1: asked for a:1; b:2: asked for b:2; c:3: asked for c:3)" in told
 
 
 def test_a_worker_starts_and_closes_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:

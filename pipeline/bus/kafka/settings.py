@@ -6,6 +6,8 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import Any, TypeVar
 
 from kafka import errors as kafka_errors
@@ -130,8 +132,11 @@ def _denied(clients: list[Any]) -> BaseException | None:
 
 def no_broker(settings: KafkaConfig, doing: str) -> BusError:
     """Why no broker answers, as far as one attempt by hand can tell."""
-    reasons = [f"{server}: {_why(server, settings)}" for server in servers(settings)]
-    text = f"cannot {doing}: no broker answers ({'; '.join(reasons)})"
+    asked = servers(settings)
+    with ThreadPoolExecutor(len(asked)) as asking:  # each takes its two seconds
+        reasons = asking.map(_why, asked, repeat(settings))
+        told = "; ".join(f"{server}: {reason}" for server, reason in zip(asked, reasons, strict=True))
+    text = f"cannot {doing}: no broker answers ({told})"
     return BusUnavailable(text, mend="check kafka.bootstrap_servers and kafka.security_protocol")
 
 
