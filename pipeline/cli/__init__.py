@@ -25,6 +25,7 @@ _COMMANDS = (
     "lag",
     "replay",
     "evidence",
+    "harvest",
     "apply",
     "ingest",
     "infer",

@@ -53,7 +53,7 @@ def render(facts: Facts) -> str:
         for number, log in enumerate(facts.cameras)
     ]
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             style=Markup(style),  # noqa: S704  # our own files
@@ -76,7 +76,8 @@ def render(facts: Facts) -> str:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Our templates: escaping is on, an unknown name is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
