@@ -5,16 +5,18 @@ Pure and deterministic: no clock, no I/O; the same frames and detections give th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analytics import snapshot
+from pipeline.analytics.clips import Clip, ClipSeen
 from pipeline.analytics.counts import CountWindows, Presence, copy_tally
 from pipeline.analytics.event_writer import EventWriter, Scene
 from pipeline.analytics.lines import Crossing, LineCounter
+from pipeline.analytics.scenes import SceneFact, SceneWatcher
 from pipeline.analytics.settings import TrackerSettings
 from pipeline.analytics.tracker import Tracker, Tracks
 from pipeline.analytics.zones import ZoneWatcher
@@ -46,11 +48,12 @@ class Observation:
 
 
 class CameraAnalytics:
-    """Tracker, lines, zones and count windows of one camera.
+    """Tracker, lines, zones, count windows and scene events of one camera.
 
     Followed are the classes of the two groups and those that a line or zone names. provenance: ``model``,
-    ``model_version``, ``model_sha256``, ``config_sha256``; goes into every event. Raises ConfigError for a tracker
-    setting that does not exist.
+    ``model_version``, ``model_sha256``, ``config_sha256``; goes into every event. ``clip`` is only kept here, for the
+    snapshot: whoever runs the scene model sets it behind each window. Raises ConfigError for a tracker setting that
+    does not exist.
     """
 
     def __init__(self, rules: CameraRules, *, provenance: Mapping[str, str]) -> None:
@@ -62,11 +65,15 @@ class CameraAnalytics:
         self.lines = [LineCounter(rule) for rule in rules.lines]
         self.zones = [ZoneWatcher(rule) for rule in rules.zones]
         self.counts = CountWindows(rules)
+        self.scenes = SceneWatcher(rules.scene.kinds if rules.scene is not None else ())
+        self.clip: Clip | None = None
         self.scene: Scene | None = None
         self.streaming = False  # a frame of the epoch came, and it has not been closed since
 
-    def observe(self, window: FrameWindow, frame: Frame, detections: Detections, origin: Origin) -> Observation:
-        """Take one frame of ``window``; frames come in order, each once.
+    def observe(
+        self, window: FrameWindow, frame: Frame, detections: Detections, origin: Origin, clip: ClipSeen | None = None
+    ) -> Observation:
+        """Take one frame of ``window``; frames come in order, each once. clip: the one that this frame completed.
 
         A window of a newer epoch first closes what the older one left open. Raises ValueError for a frame of an
         older epoch, or one that is not later than the last: who calls must have dropped it.
@@ -85,6 +92,7 @@ class CameraAnalytics:
         present = tracks.confirmed & (at_us - tracks.seen_us <= self.settings.coast_s * 1e6)
         crossings = self._watch(tracks, ended, size)
         self._crowds(tracks, present, at_us)
+        self._happened(self.scenes.observe(at_us, clip))
         presence = self._presence(tracks, present, detections)
         self._account(crossings, presence)
         zones = {zone.rule.name: presence[f"zone:{zone.rule.name}"] for zone in self.zones}
@@ -174,6 +182,12 @@ class CameraAnalytics:
             for fact in zone.crowd(at_us, sum(zone.occupants(tracks, present).values())):
                 self.writer.crowd(self.scene, fact)
 
+    def _happened(self, facts: Sequence[SceneFact]) -> None:
+        assert self.scene is not None
+        provenance = self.rules.scene.provenance if self.rules.scene is not None else {}
+        for fact in facts:
+            self.writer.happened(self.scene, fact, self.scene.at_us, provenance)
+
     def _presence(self, tracks: Tracks, present: NDArray[np.bool_], detections: Detections) -> Presence:
         """Who is there: by group, by class (every followed class the model knows is named) and by zone."""
         groups: dict[str, int] = dict.fromkeys(GROUPS, 0)
@@ -219,7 +233,7 @@ class CameraAnalytics:
             self.writer.counted(self.scene, span, at_us, self.counts.since_us)
 
     def _close(self) -> None:
-        """End every track, every crowd and the open count window of the epoch."""
+        """End every track, every crowd, every scene event and the open count window of the epoch."""
         if not self.streaming:
             return
         assert self.scene is not None
@@ -232,6 +246,7 @@ class CameraAnalytics:
                 self.writer.zone(self.scene, fact)
             for crowd in zone.disperse(self.scene.at_us):
                 self.writer.crowd(self.scene, crowd)
+        self._happened(self.scenes.close())
         self._tell_span(self.scene.at_us)
 
     def _observation(

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.analytics.counts import ClosedSpan
 from pipeline.analytics.lines import Crossing
+from pipeline.analytics.scenes import SceneFact
 from pipeline.analytics.zones import CrowdFact, ZoneFact
 from pipeline.core.classes import group_of
 from pipeline.core.events import (
@@ -20,6 +21,7 @@ from pipeline.core.events import (
     COUNT_WINDOW,
     DIRECTION_WRONG,
     LINE_CROSSED,
+    SCENE_EVENT,
     VEHICLE_STOPPED,
     ZONE_CROWDED,
     ZONE_DWELLED,
@@ -142,6 +144,27 @@ class EventWriter:
             **self._sourced(scene, span.frames),
         }
         self._write(scene, COUNT_WINDOW, at_us, f"count:{span.starts_us}", "", data)
+
+    def happened(self, scene: Scene, fact: SceneFact, at_us: int, provenance: Mapping[str, str]) -> None:
+        """scene.event. provenance: what takes the place of the detector's: the model that saw it."""
+        sourced = self._sourced(scene, fact.frames)
+        sourced["provenance"] = {**sourced["provenance"], **provenance}
+        data = {
+            "camera_id": scene.camera_id,
+            "epoch": scene.epoch,
+            "kind": fact.kind,
+            "phase": fact.phase,
+            "started_at": rfc3339(fact.started_us),
+            "ended_at": None if fact.ended_us is None else rfc3339(fact.ended_us),
+            "score": round(fact.score, 6),
+            "attention": [round(weight, 6) for weight in fact.attention],
+            "frame": {"width": scene.width, "height": scene.height},
+            **sourced,
+        }
+        if fact.region is not None:
+            x_min, y_min, x_max, y_max = (round(min(max(side, 0.0), 1.0), 6) for side in fact.region)
+            data["region"] = BBox(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max)
+        self._write(scene, SCENE_EVENT, at_us, f"scene:{fact.kind}:{fact.phase}", "", data)
 
     def status(self, scene: Scene, status: StreamStatus, sequence: int) -> None:
         """camera.status"""

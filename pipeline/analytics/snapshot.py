@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.analytics.clips import Clip, ClipFrame
 from pipeline.analytics.counts import CountWindows, Level, Span
 from pipeline.analytics.event_writer import Scene
 from pipeline.analytics.lines import LineCounter, Passing
 from pipeline.analytics.motion import Motion
+from pipeline.analytics.scenes import SceneWatcher, restored
 from pipeline.analytics.tracker import Tracker
 from pipeline.analytics.zones import Stay, ZoneWatcher
 from pipeline.core.rules import LineRule, ZoneRule
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.analytics.camera import CameraAnalytics
 
 VERSION = 1
+_NOBODY = np.zeros((0, 5), np.float32)
 
 
 def dump(camera: CameraAnalytics) -> bytes:
@@ -41,6 +44,10 @@ def dump(camera: CameraAnalytics) -> bytes:
         "zones": {zone.rule.name: _dump_zone(zone) for zone in camera.zones},
         "counts": _dump_counts(camera.counts),
     }
+    if camera.scenes.states:
+        state["scenes"] = _dump_scenes(camera.scenes)
+    if camera.clip is not None:
+        state["clip"] = _dump_clip(camera.clip)
     return json.dumps(state, separators=(",", ":")).encode()
 
 
@@ -60,8 +67,21 @@ def load(camera: CameraAnalytics, blob: bytes) -> None:
         for zone in camera.zones:
             _load_zone(zone, state["zones"].get(zone.rule.name))
         _load_counts(camera.counts, state["counts"])
+        if "scenes" in state:
+            camera.scenes.states = restored(state["scenes"]["states"])
+            camera.scenes.clip_us = state["scenes"]["clip_us"]
+        camera.clip = _load_clip(state) if camera.rules.scene is not None else None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise RecordMalformed(f"not a camera's state: {type(error).__name__}: {error}") from error
+
+
+def clip_in(blob: bytes) -> Clip | None:
+    """The clip in a snapshot, without its pictures; None where there is none, or it is no snapshot of this version."""
+    try:
+        state = json.loads(blob)
+        return _load_clip(state) if state["version"] == VERSION else None
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None  # ``load`` says what is wrong with it
 
 
 def _dump_array(array: NDArray[Any]) -> dict[str, Any]:
@@ -148,6 +168,39 @@ def _load_zone(zone: ZoneWatcher, state: dict[str, Any] | None) -> None:
         return
     zone.stays = {int(number): Stay(**told) for number, told in state["stays"].items()}
     zone.crowded, zone.crowd_us = state["crowded"], state["crowd_us"]
+
+
+def _dump_scenes(scenes: SceneWatcher) -> dict[str, Any]:
+    return {"states": {kind: asdict(state) for kind, state in scenes.states.items()}, "clip_us": scenes.clip_us}
+
+
+def _dump_clip(clip: Clip) -> dict[str, Any]:
+    return {
+        "model": clip.model,
+        "epoch": clip.epoch,
+        "size": list(clip.size),
+        "crop": list(clip.crop) if clip.crop is not None else None,
+        "followed": clip.followed,
+        "last_us": clip.last_us,
+        "frames": [[frame.index, frame.at_us, frame.offset, len(frame.persons)] for frame in clip.frames],
+        "persons": _dump_array(np.concatenate([_NOBODY, *(frame.persons for frame in clip.frames)])),
+    }
+
+
+def _load_clip(state: dict[str, Any]) -> Clip | None:
+    told = state.get("clip")
+    if told is None:
+        return None
+    crop = None
+    if told["crop"] is not None:
+        x_min, y_min, x_max, y_max = told["crop"]
+        crop = (x_min, y_min, x_max, y_max)
+    persons, begin, frames = _load_array(told["persons"]), 0, []
+    for index, at_us, offset, count in told["frames"]:
+        frames.append(ClipFrame(index, at_us, offset, persons[begin : begin + count]))
+        begin += count
+    size = (told["size"][0], told["size"][1])
+    return Clip(told["model"], told["epoch"], size, tuple(frames), crop, told["followed"], told["last_us"])
 
 
 def _dump_counts(counts: CountWindows) -> dict[str, Any]:

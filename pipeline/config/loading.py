@@ -235,9 +235,17 @@ class _Reader:
             update["source"] = camera.source.model_copy(update={"url": placed})
         elif url.is_url:
             self._check_url(url, node, name)
-        if "/" in camera.model or camera.model[:1] in ".~" or (self._folder / camera.model / "manifest.yaml").is_file():
-            update["model"] = str((self._folder / Path(camera.model).expanduser()).resolve())
+        update["model"] = self._model_path(camera.model)
+        if camera.scene.model is not None:
+            scene = {"model": self._model_path(camera.scene.model)}
+            update["scene"] = camera.scene.model_copy(update=scene)
         return camera.model_copy(update=update)
+
+    def _model_path(self, model: str) -> str:
+        """A model's name as it is; a folder, relative to the file, with its whole path."""
+        if "/" in model or model[:1] in ".~" or (self._folder / model / "manifest.yaml").is_file():
+            return str((self._folder / Path(model).expanduser()).resolve())
+        return model
 
     def _check_url(self, url: SecretUrl, node: Node, name: str) -> None:
         (line, column), key = node.place(("source", "url")), f"cameras.{name}.source"

@@ -25,6 +25,7 @@ from pipeline.config.sections import (
     Name,
     Number,
     OutputConfig,
+    SceneConfig,
     Section,
     SourceConfig,
     ThresholdsConfig,
@@ -56,6 +57,7 @@ class _CameraDefaults(Section):
     counts: CountsConfig = CountsConfig()
     thresholds: ThresholdsConfig = ThresholdsConfig()
     tracker: TrackerConfig = TrackerConfig()
+    scene: SceneConfig = SceneConfig()
 
 
 class CameraConfig(_CameraDefaults):

@@ -207,6 +207,48 @@ class ZoneConfig(Section):
     )
 
 
+class SceneScoresConfig(Section):
+    """Scores at which a kind of scene event begins and ends; what is not given is taken from the model's manifest."""
+
+    start: Annotated[Number, Field(gt=0, le=1)] | None = Field(
+        None, description="Clips of this score or more begin an event."
+    )
+    end: Annotated[Number, Field(gt=0, le=1)] | None = Field(None, description="Clips of a lower score end it.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SceneScoresConfig:
+        if self.start is not None and self.end is not None and self.end > self.start:
+            raise fault("threshold-order", "end is above start", "an event ends at a lower score than it began at")
+        return self
+
+
+class SceneConfig(Section):
+    """Events that take a while (a fight, a fall): a network that looks at clips of two seconds (CNN-LSTM)."""
+
+    model: str | None = Field(
+        None,
+        min_length=1,
+        description="A scene model by name, or its folder (relative to the configuration file). Without one no clip is "
+        "looked at.",
+        examples=["passerby-scene"],
+    )
+    kinds: Annotated[tuple[Name, ...], BeforeValidator(shapes.one_or_many)] | None = Field(
+        None,
+        description="The kinds to watch for; default: all that the model knows; `[]` switches it off.",
+        examples=[["fight"]],
+    )
+    thresholds: dict[Name, SceneScoresConfig] = Field(
+        default_factory=dict,
+        description="Scores by kind, instead of the model's.",
+        examples=[{"fight": {"start": 0.8, "end": 0.6}}],
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether clips are looked at."""
+        return self.model is not None and self.kinds != ()
+
+
 class InferenceConfig(Section):
     """How the network runs in this process."""
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from typing_extensions import TypedDict  # pydantic, which makes the schemas, needs this one before Python 3.12
 
@@ -251,9 +251,10 @@ class SceneEvent(TypedDict):
         list[Share],
         Says("How much the network looked at each frame of provenance.frames, in the same order; they sum to 1."),
     ]
+    region: NotRequired[Annotated[BBox, Says("The part of the picture that the model looked at; all of it if absent.")]]
     frame: FrameSize
     time_source: TimeSource
-    provenance: Provenance
+    provenance: Annotated[Provenance, Says("Of the scene model; its model_sha256 is that of its manifest's text.")]
     origin: Origin
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,11 +40,69 @@ class ZoneRule:
     direction: tuple[float, float] | None = None  # direction.wrong for moving against this vector
 
 
+CropPlace = Literal["persons_motion", "motion", "whole"]
+"""Where a scene model looks: at people that move, at what moves, or at the whole picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRule:
+    """What a clip is made of, and which part of its pictures is looked at.
+
+    frames: of a clip. stride: frames from one clip to the next; 1..frames. interval_s: between two frames, as the model
+    was trained. tolerance: frames further apart than ``interval_s * (1 + tolerance)`` are not of one clip.
+    width, height: of the crop, 0..1 of the picture. keep: the crop stays where it is while it holds this share of
+    what the best place holds.
+    """
+
+    frames: int
+    stride: int
+    interval_s: float
+    tolerance: float
+    place: CropPlace
+    width: float
+    height: float
+    keep: float
+
+
+@dataclass(frozen=True, slots=True)
+class SceneKind:
+    """When a kind of event begins and ends.
+
+    It begins when ``clips`` in a row score ``start`` or more, and ends when as many score below ``end``. A clip only
+    counts where at least ``persons_share`` of its frames show ``persons`` people or more, of a score of
+    ``person_score`` and a box of ``person_width`` (0..1 of the picture) at least; else its score is 0.
+    """
+
+    kind: str
+    start: float
+    end: float
+    clips: int = 2
+    persons: int = 0
+    person_score: float = 0.0
+    persons_share: float = 0.0
+    person_width: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SceneRules:
+    """What a scene model watches for in one camera.
+
+    provenance: ``model``, ``model_version``, ``model_sha256`` of the scene model. low_score: the weakest detection of a
+    person that counts for the crop.
+    """
+
+    clip: ClipRule
+    kinds: tuple[SceneKind, ...]
+    provenance: Mapping[str, str]
+    low_score: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class CameraRules:
     """All rules of one camera.
 
-    count_window_s: span of a count window. sample_fps: the rate the camera is sampled at.
+    count_window_s: span of a count window. sample_fps: the rate the camera is sampled at. scene: None without a scene
+    model.
     """
 
     camera_id: str
@@ -52,3 +111,4 @@ class CameraRules:
     count_window_s: float = 10.0
     sample_fps: float = 8.0
     tracker: dict[str, float] = field(default_factory=dict)  # overrides of the tracker's own defaults
+    scene: SceneRules | None = None

@@ -19,8 +19,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -52,11 +53,13 @@ ROLES: dict[Family, tuple[str, ...]] = {
 _LISTS = frozenset({"cls", "reg"})  # roles that are a list of tensors, one a level
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a manifest: unknown keys and values of another type are errors."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
 
-class InputShape(_Strict):
+class InputShape(Strict):
     """One shape the network runs at.
 
     cost_ms: CPU milliseconds a picture with one thread, as measured when the manifest was written.
@@ -77,7 +80,7 @@ class InputShape(_Strict):
         return 1.25 if self.width == self.height else self.width / self.height
 
 
-class ModelInput(_Strict):
+class ModelInput(Strict):
     """What the network is fed.
 
     color: the order of the channels. scale: 0-255 as they are; 0-1 divided by 255; imagenet (x - mean) / std a channel.
@@ -104,7 +107,7 @@ class ModelInput(_Strict):
         return self
 
 
-class Thresholds(_Strict):
+class Thresholds(Strict):
     """score: a detection one can trust (starts a track). low: the weakest that the tracker may still use.
 
     nms_iou: boxes of one group (or class) that overlap by more than this are one object.
@@ -121,7 +124,7 @@ class Thresholds(_Strict):
         return self
 
 
-class Options(_Strict):
+class Options(Strict):
     """What differs within a family.
 
     strides: input pixels a cell, one a level (yolox, gfl). bins: of the distribution a side (gfl).
@@ -141,17 +144,17 @@ class Options(_Strict):
     decoded: bool | None = None
 
 
-def _as_text(value: object) -> object:
-    """``version: 1`` or ``1.2`` in YAML is a number; nobody means one."""
+def as_text(value: object) -> object:
+    """A version as text: ``version: 1`` or ``1.2`` in YAML is a number; nobody means one."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """Everything about a model but its weights. ``sha256`` and ``file`` tie it to them."""
 
     schema_version: Literal[1] = Field(1, alias="schema")
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    version: Annotated[str, BeforeValidator(_as_text), Field(min_length=1, max_length=64)]
+    version: Annotated[str, BeforeValidator(as_text), Field(min_length=1, max_length=64)]
     task: Literal["detection"] = "detection"
     family: Family
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = MODEL_NAME
@@ -190,6 +193,14 @@ class Manifest(_Strict):
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest at ``path``. Raises ModelError naming the file, the key and the mend."""
+    told = read_mapping(path)
+    if told.get("task") == "scene":
+        raise ModelError(f"{path}: is a scene model, not a detector", mend="it belongs under scene: as model")
+    return checked(path, told, Manifest)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The keys of the manifest at ``path``, of whatever task, as they stand there. Raises ModelError."""
     try:
         told = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -204,10 +215,18 @@ def read_manifest(path: Path) -> Manifest:
         raise ModelError(f"{path}: a manifest is a mapping of keys, this is {type(told).__name__}")
     if told.get("schema", 1) != 1:
         raise ModelError(f"{path}: schema: {told['schema']!r} is not known", mend="this version reads schema 1")
+    return told
+
+
+AnyManifest = TypeVar("AnyManifest", bound=BaseModel)
+
+
+def checked(path: Path, told: Mapping[str, Any], kind: type[AnyManifest]) -> AnyManifest:
+    """What ``read_mapping`` gave, as a manifest of this kind. Raises ModelError naming file, key and mend."""
     try:
-        return Manifest.model_validate(told)
+        return kind.model_validate(told)
     except ValidationError as error:
-        message, mend = _said(path, error)
+        message, mend = _said(path, error, kind)
         raise ModelError(message, mend=mend) from None
 
 
@@ -228,7 +247,7 @@ def write_manifest(manifest: Manifest, folder: Path) -> Path:
     return path
 
 
-def _said(path: Path, error: ValidationError) -> tuple[str, str]:
+def _said(path: Path, error: ValidationError, kind: type[BaseModel]) -> tuple[str, str]:
     """One complaint as a line, and its mend. A mistyped key comes first: it is why another one is missing."""
     told = error.errors()
     first = next((one for one in told if one["type"] == "extra_forbidden"), told[0])
@@ -237,7 +256,7 @@ def _said(path: Path, error: ValidationError) -> tuple[str, str]:
     also = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
     where = f"{path}: {key}" if key else str(path)
     if first["type"] == "extra_forbidden":
-        beside = _keys_beside(first["loc"])
+        beside = _keys_beside(first["loc"], kind)
         near = difflib.get_close_matches(steps[-1], beside, n=1, cutoff=0.5)
         mend = f"did you mean {near[0]}?" if near else f"known here: {', '.join(beside)}"
         return f"{where}: unknown key{also}", mend
@@ -254,12 +273,17 @@ def _is_branch(step: str) -> bool:
     return step in {"str", "list[str]"}
 
 
-def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
+def _keys_beside(loc: tuple[int | str, ...], kind: type[BaseModel]) -> list[str]:
     """The keys that are known where ``loc`` points."""
-    model: type[BaseModel] = Manifest
-    inner: dict[str, type[BaseModel]] = {
-        "input": ModelInput, "shapes": InputShape, "thresholds": Thresholds, "options": Options,
-    }  # fmt: skip
+    model = kind
     for step in loc[:-1]:
-        model = inner.get(str(step), model)
+        fields = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+        model = _model_in(fields.get(str(step))) or model
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds, itself or as what its list or map is of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for found in map(_model_in, get_args(annotation)) if found is not None), None)

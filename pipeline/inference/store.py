@@ -41,16 +41,21 @@ class Model:
 
     def read(self) -> bytes:
         """The bytes of the network, verified against the manifest. Raises ModelError."""
-        data = read_model_file(self.path)
-        told = hashlib.sha256(data).hexdigest()
-        if told != self.manifest.sha256:
-            check_stands_alone(data, self.path)  # says so if the file is merely cut short
-            raise ModelError(
-                f"{self.path}: its sha256 is {told[:12]}…, the manifest says {self.manifest.sha256[:12]}…",
-                mend="the file was changed after it was added: add it again with `passerby models add`",
-            )
-        check_stands_alone(data, self.path)
-        return data
+        return read_network(self.path, self.manifest.sha256)
+
+
+def read_network(path: Path, sha256: str) -> bytes:
+    """The bytes of an ONNX file that is whole, needs no other file and is the one its manifest names, or ModelError."""
+    data = read_model_file(path)
+    told = hashlib.sha256(data).hexdigest()
+    if told != sha256:
+        check_stands_alone(data, path)  # says so if the file is merely cut short
+        raise ModelError(
+            f"{path}: its sha256 is {told[:12]}…, the manifest says {sha256[:12]}…",
+            mend="the file was changed after it was added: add it again with `passerby models add`",
+        )
+    check_stands_alone(data, path)
+    return data
 
 
 def promoted_folder() -> Path:

@@ -17,11 +17,11 @@ INFER: tuple[Role, ...] = ("infer", "run")
 CLUSTER: tuple[Role, ...] = ("ingest", "infer")
 EVERY: tuple[Role, ...] = ("ingest", "infer", "run")
 
-STAGES = ("decode", "encode", "send", "wire", "unpack", "batch_wait", "inference", "analytics", "commit")
+STAGES = ("decode", "encode", "send", "wire", "unpack", "batch_wait", "inference", "scene", "analytics", "commit")
 STAGES_OF: dict[Role, tuple[str, ...]] = {
     "ingest": ("decode", "encode", "send"),
-    "infer": ("wire", "unpack", "batch_wait", "inference", "analytics", "commit"),
-    "run": ("decode", "batch_wait", "inference", "analytics"),
+    "infer": ("wire", "unpack", "batch_wait", "inference", "scene", "analytics", "commit"),
+    "run": ("decode", "batch_wait", "inference", "scene", "analytics"),
 }
 OUTCOMES = ("committed", "aborted", "fenced")
 RECONNECT_REASONS = ("unavailable", "denied", "unreadable", "stalled", "ended")
@@ -125,7 +125,8 @@ _LATENCY = (
         "passerby_stage_duration_seconds", "histogram", "Time in a stage of the way from camera to event.",
         "decode: FFmpeg, a packet (about a frame; waiting for it not counted); encode: a window's pictures into "
         "bytes; send: a window handed to the client until acknowledged; wire: sent until polled; unpack: a window's "
-        "bytes into pictures; batch_wait: the oldest picture of a batch; inference: a batch in the network; "
+        "bytes into pictures; batch_wait: the oldest picture of a batch; inference: a batch in the network; scene: a "
+        "clip in the scene model, its new pictures encoded; "
         "analytics: a window, with writing its results in run; commit: a transaction, from begin to committed",
         ("stage",), EVERY, (), _FAST_S,
     ),
@@ -135,7 +136,7 @@ _LATENCY = (
         "infer: when their transaction is committed; run: when they are written", ("camera",), INFER, (), _AGE_S,
     ),
     Metric(
-        "passerby_inference_batch_size", "histogram", "Pictures in a batch.",
+        "passerby_inference_batch_size", "histogram", "Pictures in a batch; of a scene model: encoded for a clip.",
         "when the network has answered", ("model",), INFER, (), _BATCH,
     ),
     Metric(

@@ -155,6 +155,11 @@ class _Analysing(WorkerMetrics):
         self._stages["batch_wait"].observe(waited_s)
         self._stages["inference"].observe(network_s)
 
+    def clip(self, model: str, pictures: int, seconds: float) -> None:
+        """A scene model looked at a clip, of which so many pictures had to be encoded."""
+        self._batch_size.labels(model).observe(pictures)
+        self._stages["scene"].observe(seconds)
+
 
 class InferMetrics(ClusterMetrics, _Analysing):
     """Of ``passerby infer``. Results are gathered, and told only when their transaction is committed."""

@@ -9,6 +9,7 @@ from pipeline.analytics.camera import CameraAnalytics
 from pipeline.bus.base import Consumer, Record
 from pipeline.core.frame import FrameWindow
 from pipeline.core.ledger import FrameLedger
+from pipeline.services.scenes import SceneWork
 from pipeline.services.stages import (
     CameraPlan,
     FrameDetector,
@@ -28,6 +29,7 @@ class _Fixed:
 
     detector: FrameDetector
     make: Callable[[], CameraAnalytics]
+    scenes: SceneWork | None
 
     def analytics(self, snapshot: bytes | None) -> CameraAnalytics:
         assert snapshot is None
@@ -37,8 +39,9 @@ class _Fixed:
 class InferWorker:
     """The stages over a bus of this process, until its topic ends: results go to ``sink`` as they come.
 
-    max_in_flight: windows handed to the detector and not yet observed. on_turn: called at each turn of the loop.
-    on_done: hears of each finished window, and of the seconds that observing it took.
+    scenes_of: the scene model of a camera at work, where it has one. max_in_flight: windows handed to the detector and
+    not yet observed. on_turn: called at each turn of the loop. on_done: hears of each finished window, and of the
+    seconds that observing it took.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class InferWorker:
         sink: ResultSink,
         ledger: FrameLedger,
         *,
+        scenes_of: Callable[[str], SceneWork | None] = lambda _camera_id: None,
         max_in_flight: int = 4,
         on_turn: Callable[[], None] = lambda: None,
         on_done: Callable[[FrameWindow, float], None] = lambda _window, _observe_s: None,
@@ -64,7 +68,9 @@ class InferWorker:
             plan = plans.get(window.camera_id)
             if plan is None:
                 camera_id = window.camera_id
-                plan = plans[camera_id] = _Fixed(detector_of(camera_id), lambda: analytics_of(camera_id))
+                plan = plans[camera_id] = _Fixed(
+                    detector_of(camera_id), lambda: analytics_of(camera_id), scenes_of(camera_id)
+                )
             return plan
 
         self._stages = InferStages(consumer, plan_of, self, max_in_flight=max_in_flight)

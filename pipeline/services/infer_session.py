@@ -160,6 +160,16 @@ class InferSession:
         """Nothing is in flight, and nothing waits to be committed."""
         return not self.stages.in_flight and not self._gathering
 
+    @property
+    def connected(self) -> bool:
+        """A broker answers (or did within the last seconds)."""
+        return self._consumer.connected
+
+    @property
+    def heard_s(self) -> float:
+        """When (monotonic seconds) a broker was last heard of; -inf before the first time."""
+        return self._consumer.heard_s
+
     def close(self) -> None:
         """Leave the group; what is not committed is dropped."""
         self._metrics.follow_lag(dict)

@@ -30,6 +30,7 @@ from pipeline.metrics import InferMetrics
 from pipeline.services.health import Health, serving
 from pipeline.services.infer_session import InferSession, SessionSettings
 from pipeline.services.plans import Models, Plans
+from pipeline.services.quiet_time import QuietTime
 from pipeline.services.signals import stopped_by_signals
 from pipeline.services.worker_bus import WorkerBus
 
@@ -180,10 +181,11 @@ class _Worker:
 
     def _work(self, session: InferSession) -> None:
         joined_s = time.monotonic()
-        while not self._is_over(session, joined_s):
+        quiet = QuietTime(joined_s)
+        while not self._is_over() and not self._is_idle(session, quiet, joined_s):
             try:
                 session.turn()
-                self._broker_is(True)
+                self._broker_is(session.connected, "no broker answers")
             except BusUnavailable as error:
                 _log.warning("waiting for a broker: %s", error)
                 self._broker_is(False, str(error))
@@ -203,13 +205,15 @@ class _Worker:
         else:
             self._health.missing("broker", reason)
 
-    def _is_over(self, session: InferSession | None = None, joined_s: float = 0.0) -> bool:
-        """Whether a signal, the time, or an idle log says that it is time to end."""
-        now_s = time.monotonic()
-        if self._options.stop_after_s is not None and now_s - self._began_s >= self._options.stop_after_s:
+    def _is_over(self) -> bool:
+        """Whether a signal or the time says that it is time to end."""
+        if self._options.stop_after_s is not None and time.monotonic() - self._began_s >= self._options.stop_after_s:
             self._stop.set()
-        if session is not None and self._options.until_idle_s is not None and session.idle:
-            since_s = max(joined_s, session.assigned_s or joined_s + _JOINING_S, session.last_window_s or 0.0)
-            if now_s - since_s >= self._options.until_idle_s:
-                self._stop.set()
         return self._stop.is_set()
+
+    def _is_idle(self, session: InferSession, quiet: QuietTime, joined_s: float) -> bool:
+        """Whether the log was idle for as long as ``--until-idle`` says."""
+        quiet.disturbed(max(session.assigned_s or joined_s + _JOINING_S, session.last_window_s or 0.0))
+        quiet.heard(session.heard_s)
+        until_s = self._options.until_idle_s
+        return until_s is not None and session.idle and quiet.seconds >= until_s

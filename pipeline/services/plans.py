@@ -8,10 +8,11 @@ next one that is left.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pipeline.analytics.camera import CameraAnalytics
 from pipeline.bus.base import Malformed, Record
@@ -22,8 +23,12 @@ from pipeline.core.rules import CameraRules
 from pipeline.errors import ModelError, PasserbyError, RecordMalformed
 from pipeline.inference.batching import Batcher
 from pipeline.inference.detector import Detector
+from pipeline.inference.scene import SceneModel
 from pipeline.services import wiring
+from pipeline.services.scenes import CameraScenes, OnClip, SceneEngine, SceneWork
 from pipeline.services.stages import FrameDetector, UnknownCamera
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _MAX_REVISIONS = 64  # of one camera that are remembered
@@ -52,7 +57,10 @@ class Engine(Protocol):
     def detector(self) -> FrameDetector: ...
 
     def rules(self, camera: CameraConfig) -> tuple[CameraRules, dict[str, str]]:
-        """The rules with the model's thresholds, and the provenance."""
+        """The rules with the models' thresholds, and the provenance."""
+
+    def scenes(self, camera: CameraConfig) -> SceneWork | None:
+        """Its scene model at work, if it has one. Raises ModelError, ConfigError."""
 
 
 @dataclass(slots=True)
@@ -63,10 +71,17 @@ class Plan:
     revision: int
     document: Mapping[str, Any]
     engine_of: Callable[[CameraConfig], Engine]
+    _scenes: SceneWork | None = None
 
     @property
     def detector(self) -> FrameDetector:
         return self.engine_of(self.camera).detector
+
+    @property
+    def scenes(self) -> SceneWork | None:
+        if self._scenes is None and self.camera.scene.is_on:
+            self._scenes = self.engine_of(self.camera).scenes(self.camera)
+        return self._scenes
 
     def analytics(self, snapshot: bytes | None) -> CameraAnalytics:
         """Analytics under these rules; a snapshot that this version cannot read is told of and begins anew."""
@@ -220,15 +235,27 @@ class Plans:
 
 
 class ModelEngine:
-    """A model in this process: its network, its batcher, its thresholds."""
+    """A model in this process: its network, its batcher, its thresholds.
 
-    def __init__(self, network: Detector, batcher: Batcher) -> None:
+    scene_of: the scene model of a camera, loaded once a process. Raises ModelError.
+    """
+
+    def __init__(
+        self, network: Detector, batcher: Batcher, scene_of: Callable[[CameraConfig], SceneEngine | None]
+    ) -> None:
         self.network = network
         self.detector: FrameDetector = batcher
         self._batcher = batcher
+        self._scene_of = scene_of
 
     def rules(self, camera: CameraConfig) -> tuple[CameraRules, dict[str, str]]:
-        return wiring.rules_under(camera, self.network)
+        engine = self._scene_of(camera)
+        return wiring.rules_under(camera, self.network, engine.model if engine is not None else None)
+
+    def scenes(self, camera: CameraConfig) -> SceneWork | None:
+        engine = self._scene_of(camera)
+        rules = self.rules(camera)[0].scene
+        return CameraScenes(engine, rules) if engine is not None and rules is not None else None
 
     def close(self) -> None:
         self._batcher.close()
@@ -237,23 +264,27 @@ class ModelEngine:
 class Models:
     """Each model once a process, loaded when a camera first wants it; a context manager that ends their threads.
 
-    A model that cannot be loaded is tried again after a while: somebody may be copying it here.
+    A model that cannot be loaded is tried again after a while: somebody may be copying it here. on_clip: hears of each
+    clip that a scene model looked at (scenes.OnClip).
     """
 
     def __init__(
         self,
         config: Config,
         *,
-        on_loaded: Callable[[Detector], None] = lambda _: None,
+        on_loaded: Callable[[Detector | SceneModel], None] = lambda _: None,
         make_batcher: Callable[[Detector], Batcher],
+        on_clip: OnClip = lambda _model, _encoded, _seconds: None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._on_loaded = on_loaded
         self._make_batcher = make_batcher
+        self._on_clip = on_clip
         self._now_s = now_s
         self._engines: dict[tuple[str, float | None], ModelEngine] = {}
-        self._failed: dict[tuple[str, float | None], tuple[float, ModelError]] = {}
+        self._scenes: dict[str, SceneEngine] = {}
+        self._failed: dict[object, tuple[float, ModelError]] = {}
 
     def engine(self, camera: CameraConfig) -> ModelEngine:
         """The model of a camera. Raises ModelError."""
@@ -261,22 +292,41 @@ class Models:
         engine = self._engines.get(key)
         if engine is not None:
             return engine
+        network = self._loaded(key, camera, lambda: wiring.build_detector(self._config, [camera]))
+        engine = self._engines[key] = ModelEngine(network, self._make_batcher(network), self.scene)
+        self._on_loaded(network)
+        return engine
+
+    def scene(self, camera: CameraConfig) -> SceneEngine | None:
+        """The scene model of a camera; None where it has none. Raises ModelError."""
+        name = camera.scene.model
+        if name is None or not camera.scene.is_on:
+            return None
+        engine = self._scenes.get(name)
+        if engine is None:
+            model = self._loaded(("scene", name), camera, lambda: wiring.build_scene_model(self._config, name))
+            threads = self._config.inference.threads or os.cpu_count() or 1
+            engine = self._scenes[name] = SceneEngine(model, threads=threads, on_clip=self._on_clip)
+            self._on_loaded(model)
+        return engine
+
+    def _loaded(self, key: object, camera: CameraConfig, load: Callable[[], T]) -> T:
+        """What ``load`` gives; what it raised a moment ago is raised again."""
         failed = self._failed.get(key)
         if failed is not None and self._now_s() - failed[0] < _MODEL_AGAIN_S:
             raise failed[1]
         try:
-            network = wiring.build_detector(self._config, [camera])
+            return load()
         except ModelError as error:
             self._failed[key] = (self._now_s(), error)
             _log.error("camera %s: %s", camera.id, error)
             raise
-        engine = self._engines[key] = ModelEngine(network, self._make_batcher(network))
-        self._on_loaded(network)
-        return engine
 
     def close(self) -> None:
         for engine in self._engines.values():
             engine.close()
+        for scene in self._scenes.values():
+            scene.close()
 
     def __enter__(self) -> Models:
         return self

@@ -33,6 +33,7 @@ from pipeline.inference.detector import Detector
 from pipeline.services.log import Log
 from pipeline.services.plans import Engine, Models, Plan, Plans
 from pipeline.services.published import PublishedEvent, last_published
+from pipeline.services.scenes import SceneWork
 from pipeline.services.spans import CameraIndex, Progress, Span, choose_span, index_camera, no_progress
 from pipeline.services.stages import CameraInUse, FrameDetector, InferStages, ObservationFailed, UnknownCamera
 
@@ -337,3 +338,6 @@ class _Fitting:
 
     def rules(self, camera: CameraConfig) -> tuple[CameraRules, dict[str, str]]:
         return self.engine.rules(camera)
+
+    def scenes(self, camera: CameraConfig) -> SceneWork | None:
+        return self.engine.scenes(camera)

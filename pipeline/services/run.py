@@ -26,6 +26,8 @@ from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.ledger import FrameLedger, LedgerLine
 from pipeline.core.rules import CameraRules
 from pipeline.inference.batching import Batcher
+from pipeline.inference.detector import Detector
+from pipeline.inference.scene import SceneModel
 from pipeline.metrics import RunMetrics
 from pipeline.outputs.annotated import AnnotatedVideo, Annotator, Totals
 from pipeline.outputs.jsonl import JsonLinesWriter, write_ledger
@@ -36,6 +38,7 @@ from pipeline.services.health import Health, serving
 from pipeline.services.infer import InferWorker, ResultSink
 from pipeline.services.ingest import CameraIngest
 from pipeline.services.monitor import Progress, RunMonitor
+from pipeline.services.scenes import SceneEngine
 from pipeline.services.signals import stopped_by_signals
 from pipeline.sources.base import SystemClock
 from pipeline.sources.open import Stream
@@ -115,6 +118,10 @@ def _run(config: Config, options: RunOptions, ledger: FrameLedger, metrics: RunM
             )
             for name, detector in parts.detectors.items()
         }  # fmt: skip
+        scenes = {
+            name: stack.enter_context(SceneEngine(model, threads=parts.threads, on_clip=metrics.clip))
+            for name, model in parts.scenes.items()
+        }
         ingests = [
             CameraIngest(camera_id, partial(streams.__getitem__, camera_id), topic.producer(), p.windows, ledger)
             for camera_id, p in parts.cameras.items()
@@ -125,6 +132,7 @@ def _run(config: Config, options: RunOptions, ledger: FrameLedger, metrics: RunM
             lambda camera_id: wiring.build_analytics(parts.cameras[camera_id]),
             sinks,
             ledger,
+            scenes_of=lambda camera_id: wiring.build_scenes(parts.cameras[camera_id], scenes),
             max_in_flight=max(4, 2 * parts.threads),
             on_turn=health.turned,
             on_done=metrics.analysed,
@@ -148,9 +156,10 @@ def _run(config: Config, options: RunOptions, ledger: FrameLedger, metrics: RunM
 
 
 def _tell_what_there_is(metrics: RunMetrics, parts: wiring.RunParts, streams: Mapping[str, Stream]) -> None:
-    for detector in parts.detectors.values():
-        made = detector.provenance
-        metrics.model_loaded(made.model, made.model_version, made.model_sha256, detector.provider)
+    models: list[Detector | SceneModel] = [*parts.detectors.values(), *parts.scenes.values()]
+    for model in models:
+        made = model.provenance
+        metrics.model_loaded(made.model, made.model_version, made.model_sha256, model.provider)
     for camera_id, camera in parts.cameras.items():
         stream = streams[camera_id]
         metrics.camera_came(camera.config.rules(), lambda stream=stream: stream.health)  # type: ignore[misc]

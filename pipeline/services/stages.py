@@ -3,7 +3,7 @@
     1. poll records, as many as may be in flight
     2. decode them, off this thread where that costs time
     3. begin, in the order of the log: fence, settle under which plan the window is judged, hand each frame to the
-       batcher; the network runs on its threads, over all cameras
+       batcher; the network runs on its threads, over all cameras, and behind it the scene model on its own (scenes)
     4. finish, in the order of the log: wait for the detections of a window, observe frame by frame, hand on the
        results, and say that the record is done
 
@@ -18,15 +18,19 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 from typing import Generic, Protocol, TypeVar
 
 from pipeline.analytics.camera import CameraAnalytics, Observation
+from pipeline.analytics.clips import Clip, ClipSeen
+from pipeline.analytics.snapshot import clip_in
 from pipeline.bus.base import Consumer, Record
 from pipeline.core.detections import Detections
 from pipeline.core.events import Origin
 from pipeline.core.frame import Frame, FrameWindow, Picture
 from pipeline.errors import PasserbyError
+from pipeline.services.scenes import ClipChains, SceneWork, SeenWindow
 
 T = TypeVar("T")
 
@@ -51,6 +55,10 @@ class CameraPlan(Protocol):
     @property
     def detector(self) -> FrameDetector:
         """Its model at work. Raises ModelError when it cannot be loaded."""
+
+    @property
+    def scenes(self) -> SceneWork | None:
+        """Its scene model at work, if it has one. Raises ModelError when it cannot be loaded."""
 
     def analytics(self, snapshot: bytes | None) -> CameraAnalytics:
         """New analytics of the camera, or such that go on from a snapshot (taken under whatever rules)."""
@@ -103,6 +111,12 @@ class CameraInUse:
             self.analytics, self.plan, self.snapshot = plan.analytics(before), plan, None
         return self.analytics
 
+    def clip(self) -> Clip:
+        """The clip of its scene model; without pictures where it comes out of a snapshot."""
+        if self.analytics is not None:
+            return self.analytics.clip or Clip()
+        return (clip_in(self.snapshot) if self.snapshot else None) or Clip()
+
     def state(self) -> bytes:
         """The snapshot of its analytics; empty when there never were any."""
         if self.analytics is not None:
@@ -117,6 +131,7 @@ class _Job(Generic[T]):
     void: bool = False
     plan: CameraPlan | None = None
     detections: list[Future[Detections]] = field(default_factory=list)
+    seen: Future[SeenWindow] | None = None
     error: Exception | None = None
 
 
@@ -124,6 +139,8 @@ PlanOf = Callable[[Record[T], FrameWindow], CameraPlan]
 """The plan a window is judged under. Raises UnknownCamera or Refused."""
 DetectAgain = Callable[[FrameWindow, FrameDetector, Exception], list[Detections]]
 """A second attempt at a window whose detection failed. Raises Refused when it is the window's fault."""
+WindowAgain = Callable[[int, int], FrameWindow | None]
+"""The window at (partition, offset) once more; None where it is gone."""
 
 
 class Refused(Exception):
@@ -139,7 +156,8 @@ class InferStages(Generic[T]):
 
     decode: a record's window, or its future (then an exception in it refuses the record); None: the value is one.
     max_in_flight: records polled and not yet finished; bounds memory and the age of results.
-    detect_again: None: an exception of the detector ends the work.
+    detect_again: None: an exception of the detector ends the work. window_again: where the pictures of a clip come
+    from whose camera was restored; None: it begins anew.
     """
 
     def __init__(
@@ -150,6 +168,7 @@ class InferStages(Generic[T]):
         *,
         decode: Callable[[Record[T]], FrameWindow | Future[FrameWindow]] | None = None,
         detect_again: DetectAgain | None = None,
+        window_again: WindowAgain = lambda _partition, _offset: None,
         max_in_flight: int = 4,
     ) -> None:
         self.cameras: dict[str, CameraInUse] = {}
@@ -158,7 +177,9 @@ class InferStages(Generic[T]):
         self._results = results
         self._decode = decode or attrgetter("value")
         self._detect_again = detect_again
+        self._window_again = window_again
         self._max_in_flight = max_in_flight
+        self._clips = ClipChains()
         self._decoding: deque[tuple[Record[T], FrameWindow | Future[FrameWindow]]] = deque()
         self._jobs: deque[_Job[T]] = deque()
         self._fences: dict[str, tuple[int, str, int]] = {}  # of windows begun: ahead of what is in ``cameras``
@@ -213,7 +234,8 @@ class InferStages(Generic[T]):
                 for future in job.detections:
                     future.cancel()
                 if job.window is not None:
-                    self._fences.pop(job.window.camera_id, None)  # it may be ahead of what is in ``cameras``
+                    self._fences.pop(job.window.camera_id, None)  # they may be ahead of what is in ``cameras``
+                    self._clips.forget(job.window.camera_id)
         self._jobs = deque(job for job in self._jobs if not _lies_in(job.record, partitions))
         self._decoding = deque(waiting for waiting in self._decoding if not _lies_in(waiting[0], partitions))
         for camera_id, camera in list(self.cameras.items()):
@@ -221,12 +243,14 @@ class InferStages(Generic[T]):
                 self.forget_camera(camera_id)
         if partitions is None:
             self._fences.clear()
+            self._clips.forget_all()
         return dropped
 
     def forget_camera(self, camera_id: str) -> None:
         """Free what is remembered of a camera of which nothing is in flight."""
         self.cameras.pop(camera_id, None)
         self._fences.pop(camera_id, None)
+        self._clips.forget(camera_id)
 
     def _begin_decoded(self) -> None:
         """Step 3 for all that is decoded; waits for the first only when there is nothing else to do."""
@@ -261,9 +285,35 @@ class InferStages(Generic[T]):
             for frame in window.frames:
                 assert submit is not None
                 job.detections.append(submit(frame.picture, window.width, window.height))
+            if window.frames or window.status is not None:
+                job.seen = self._look(job, window, plan)
         except Exception as error:  # a picture of the wrong size, a model that cannot be loaded: refused in its turn
             job.error = error
         return job
+
+    def _look(self, job: _Job[T], window: FrameWindow, plan: CameraPlan) -> Future[SeenWindow] | None:
+        """Let the scene model look at the window, once its detections are there; None where there is none."""
+        scenes = plan.scenes
+        if scenes is None:
+            self._clips.leave_out(window.camera_id)
+            return None
+        found = partial(self._detections, job, window, plan)
+        before = partial(self._clip_before, job.record, window)
+        return self._clips.begin(window, job.record.offset, scenes, found, before)
+
+    def _clip_before(self, record: Record[T], window: FrameWindow) -> Clip:
+        """The clip of a camera of which nothing is in flight; of one that was restored, its pictures out of the log."""
+        camera = self.cameras.get(window.camera_id)
+        clip = camera.clip() if camera is not None else Clip()
+        if clip.has_pictures or clip.epoch != window.epoch:
+            return clip
+        windows = {offset: self._window_again(record.partition, offset) for offset in {f.offset for f in clip.frames}}
+        pictures = {
+            (offset, frame.index): frame.picture
+            for offset, each in windows.items() if each is not None
+            for frame in each.frames
+        }  # fmt: skip
+        return clip.with_pictures(pictures) or clip.emptied()
 
     def _may_speak(self, window: FrameWindow) -> bool:
         """Whether it is news, by who speaks for the camera: the first that claims an epoch newer than the last."""
@@ -285,7 +335,7 @@ class InferStages(Generic[T]):
         return camera
 
     def _finish(self, job: _Job[T], window: FrameWindow, plan: CameraPlan) -> None:
-        found = self._detections(job, window, plan)
+        found, clips, clip = self._seen(job, window, plan)
         camera = self._claim(job.record, window)
         try:
             analytics = camera.under(plan)
@@ -293,9 +343,23 @@ class InferStages(Generic[T]):
         except (ValueError, PasserbyError) as error:
             raise Refused(str(error)) from error
         began_s = time.perf_counter()
-        self._observe(job.record, window, analytics, found)
+        self._observe(job.record, window, analytics, found, clips)
+        analytics.clip = clip
         camera.next_offset = job.record.offset + 1
         self._results.done(job.record, window, time.perf_counter() - began_s)
+
+    def _seen(
+        self, job: _Job[T], window: FrameWindow, plan: CameraPlan
+    ) -> tuple[Sequence[Detections], Sequence[ClipSeen | None], Clip | None]:
+        """What was found in each frame, the clips that frames completed, and the camera's clip behind the window."""
+        if job.seen is None:
+            found = self._detections(job, window, plan)
+            return found, [None] * len(found), None
+        try:
+            seen = job.seen.result()
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        return seen.found, seen.clips, seen.clip
 
     def _detections(self, job: _Job[T], window: FrameWindow, plan: CameraPlan) -> list[Detections]:
         try:
@@ -306,13 +370,18 @@ class InferStages(Generic[T]):
             return self._detect_again(window, plan.detector, error)
 
     def _observe(
-        self, record: Record[T], window: FrameWindow, analytics: CameraAnalytics, found: Sequence[Detections]
+        self,
+        record: Record[T],
+        window: FrameWindow,
+        analytics: CameraAnalytics,
+        found: Sequence[Detections],
+        clips: Sequence[ClipSeen | None],
     ) -> None:
         results = self._results
         origin = Origin(topic=record.topic, partition=record.partition, offset=record.offset)
         try:
-            for frame, seen in zip(window.frames, found, strict=True):
-                results.observed(window, frame, analytics.observe(window, frame, seen, origin))
+            for frame, seen, clip in zip(window.frames, found, clips, strict=True):
+                results.observed(window, frame, analytics.observe(window, frame, seen, origin, clip))
             if window.status is not None:
                 results.observed(window, None, analytics.status(window, origin))
         except Exception as error:

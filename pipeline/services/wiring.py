@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from pipeline.analytics.camera import CameraAnalytics
 from pipeline.config import CameraConfig, Config, config_sha256
 from pipeline.core.ledger import FrameLedger
-from pipeline.core.rules import CameraRules
-from pipeline.errors import ModelError
+from pipeline.core.rules import CameraRules, ClipRule, SceneKind, SceneRules
+from pipeline.errors import ConfigError, ModelError
 from pipeline.inference.detector import Detector
+from pipeline.inference.scene import SceneModel, load_scene_files
+from pipeline.inference.scene_manifest import SceneManifest
 from pipeline.inference.store import Model, load_model
 from pipeline.services import streams
 from pipeline.services.ingest import WindowSettings
+from pipeline.services.scenes import CameraScenes, SceneEngine
 from pipeline.services.streams import stream_settings, window_settings
 from pipeline.sources.base import Clock, Preview, StreamSettings
 from pipeline.sources.open import Stream
@@ -23,12 +26,13 @@ from pipeline.sources.open import Stream
 
 @dataclass(frozen=True, slots=True)
 class CameraParts:
-    """What one camera's run is made of."""
+    """What one camera's run is made of. scene: its scene model, if it has one."""
 
     config: CameraConfig
     detector: Detector
     settings: StreamSettings
     windows: WindowSettings
+    scene: SceneModel | None = None
 
     def measured(self, on_decoded: Callable[[float], None]) -> CameraParts:
         """The same, telling how long each packet took to decode."""
@@ -37,7 +41,7 @@ class CameraParts:
 
 @dataclass(frozen=True, slots=True)
 class RunParts:
-    """All cameras, and the detectors they share, by model as configured.
+    """All cameras, and the detectors and scene models they share, by model as configured.
 
     threads: pictures that the networks work on at once.
     """
@@ -45,6 +49,7 @@ class RunParts:
     cameras: dict[str, CameraParts]
     detectors: dict[str, Detector]
     threads: int
+    scenes: dict[str, SceneModel] = field(default_factory=dict)
 
     @property
     def first_detector(self) -> Detector:
@@ -62,16 +67,19 @@ def build(config: Config, *, preview: Preview = "first") -> RunParts:
     for camera in config.cameras.values():
         users.setdefault(camera.model, []).append(camera)
     detectors = {key: build_detector(config, cameras) for key, cameras in users.items()}
+    watching = {c.scene.model for c in config.cameras.values() if c.scene.model is not None and c.scene.is_on}
+    scenes = {name: build_scene_model(config, name) for name in sorted(watching)}
     cameras = {
         camera_id: CameraParts(
             camera,
             detectors[camera.model],
             stream_settings(camera, preview),
             window_settings(camera),
+            scenes[camera.scene.model] if camera.scene.model is not None and camera.scene.is_on else None,
         )
         for camera_id, camera in config.cameras.items()
     }
-    return RunParts(cameras, detectors, threads)
+    return RunParts(cameras, detectors, threads, scenes)
 
 
 def build_detector(config: Config, cameras: list[CameraConfig]) -> Detector:
@@ -89,6 +97,12 @@ def build_detector(config: Config, cameras: list[CameraConfig]) -> Detector:
     )
 
 
+def build_scene_model(config: Config, name: str) -> SceneModel:
+    """A scene model by name or folder; fails when the provider asked for does not run."""
+    inference = config.inference
+    return SceneModel(load_scene_files(name), provider=inference.provider, allow_cpu=inference.allow_cpu)
+
+
 def classes_of(model: str) -> tuple[str, ...] | None:
     """The classes of a model by name or folder; None when it cannot be loaded (``build`` then says why)."""
     try:
@@ -97,8 +111,13 @@ def classes_of(model: str) -> tuple[str, ...] | None:
         return None
 
 
-def rules_under(camera: CameraConfig, detector: Detector) -> tuple[CameraRules, dict[str, str]]:
-    """A camera's rules with the thresholds its model was made for, and the provenance of its events."""
+def rules_under(
+    camera: CameraConfig, detector: Detector, scene: SceneModel | None = None
+) -> tuple[CameraRules, dict[str, str]]:
+    """A camera's rules with the thresholds its models were made for, and the provenance of its events.
+
+    Raises ConfigError for a kind that the scene model does not know.
+    """
     rules = camera.rules()
     manifest = detector.manifest.thresholds
     thresholds = camera.thresholds
@@ -112,13 +131,64 @@ def rules_under(camera: CameraConfig, detector: Detector) -> tuple[CameraRules, 
         "model_sha256": detector.provenance.model_sha256,
         "config_sha256": config_sha256(camera),
     }
-    return replace(rules, tracker={**scores, **rules.tracker}), provenance
+    tracker = {**scores, **rules.tracker}
+    watched = scene_rules(camera, scene, tracker["low_score"]) if scene is not None else None
+    return replace(rules, tracker=tracker, scene=watched), provenance
+
+
+def scene_rules(camera: CameraConfig, model: SceneModel, low_score: float) -> SceneRules:
+    """What a scene model watches for in a camera: the kinds asked for, by the model's scores or the camera's own.
+
+    Raises ConfigError for a kind that the model does not know.
+    """
+    manifest, wanted = model.manifest, camera.scene
+    for kind in (*(wanted.kinds or ()), *wanted.thresholds):
+        if kind not in manifest.kinds:
+            raise ConfigError(
+                f"camera {camera.id}: scene: the model {manifest.name} knows no kind {kind!r}",
+                mend=f"it knows {', '.join(manifest.kinds)}",
+            )
+    kinds = wanted.kinds if wanted.kinds is not None else tuple(manifest.kinds)
+    provenance = {
+        "model": model.provenance.model,
+        "model_version": model.provenance.model_version,
+        "model_sha256": model.provenance.model_sha256,
+    }
+    rules = tuple(_scene_kind(camera, manifest, kind) for kind in dict.fromkeys(kinds))
+    return SceneRules(clip_rule(manifest), rules, provenance, low_score)
+
+
+def clip_rule(manifest: SceneManifest) -> ClipRule:
+    """What a clip is made of, by the model's manifest."""
+    clip, crop = manifest.clip, manifest.crop
+    return ClipRule(
+        clip.frames, clip.stride, clip.interval_s, clip.tolerance, crop.rule, crop.width, crop.height, crop.keep
+    )  # fmt: skip
+
+
+def _scene_kind(camera: CameraConfig, manifest: SceneManifest, kind: str) -> SceneKind:
+    spec, own = manifest.kinds[kind], camera.scene.thresholds.get(kind)
+    start = spec.start if own is None or own.start is None else own.start
+    end = spec.start if spec.end is None else spec.end
+    if own is not None and own.end is not None:
+        end = own.end
+    return SceneKind(
+        kind, start, min(start, end), spec.clips, spec.persons, spec.person_score, spec.persons_share,
+        spec.person_width,
+    )  # fmt: skip
 
 
 def build_analytics(parts: CameraParts) -> CameraAnalytics:
     """The analytics of one camera."""
-    rules, provenance = rules_under(parts.config, parts.detector)
+    rules, provenance = rules_under(parts.config, parts.detector, parts.scene)
     return CameraAnalytics(rules, provenance=provenance)
+
+
+def build_scenes(parts: CameraParts, engines: Mapping[str, SceneEngine]) -> CameraScenes | None:
+    """The scene model of one camera at work; None where it has none. engines: by model as configured."""
+    rules = rules_under(parts.config, parts.detector, parts.scene)[0].scene
+    name = parts.config.scene.model
+    return None if rules is None or name is None else CameraScenes(engines[name], rules)
 
 
 def build_stream(parts: CameraParts, ledger: FrameLedger, clock: Clock, stop: threading.Event) -> Stream:

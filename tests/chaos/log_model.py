@@ -7,6 +7,7 @@ protocol with its name: a test kills (raises ``Killed``) where it likes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ class LogModel:
         self.members: list[Member] = []
         self.generation = 0
         self.at: Callable[[str], None] = lambda step: None
+        self.heard_s: Callable[[], float] = time.monotonic  # when a consumer last heard of it
 
     # -- records
 
@@ -213,6 +215,14 @@ class ModelConsumer:
     @property
     def ended(self) -> bool:
         return False
+
+    @property
+    def connected(self) -> bool:
+        return time.monotonic() - self.log.heard_s() < 0.2
+
+    @property
+    def heard_s(self) -> float:
+        return self.log.heard_s()
 
     def lag(self) -> dict[int, int]:
         return {p: self.log.stable_end(self.topic.name, p) - self.positions[p] for p in self.assignment}

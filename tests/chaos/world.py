@@ -128,6 +128,7 @@ class World:
     clock_s: float = 0.0
     workers: dict[int, Worker] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    make_engine: Callable[[], Any] = PixelEngine
 
     def __post_init__(self) -> None:
         self.log = LogModel(self.partitions)
@@ -174,7 +175,7 @@ class World:
         if worker.consumer is not None:
             self.log.leave(worker.consumer)
         bus = ModelBus(self.log)
-        engine = PixelEngine()
+        engine = self.make_engine()
         plans = Plans(
             bus.reader(self.topics.cameras),
             lambda camera_id, told: camera_from_document(camera_id, told, {}, Path(), secrets=False),

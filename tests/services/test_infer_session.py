@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import pytest
 
 from pipeline.bus.base import Message
 from pipeline.bus.topics import CameraDocument
-from pipeline.config import CameraConfig, camera_from_document
+from pipeline.config import CameraConfig, camera_from_document, load_config
 from pipeline.core.events import LINE_CROSSED
 from pipeline.errors import ModelError
+from pipeline.metrics import InferMetrics
 from pipeline.services import infer_worker
 from pipeline.services.infer_session import InferSession
 from pipeline.services.infer_worker import InferOptions, infer
@@ -183,13 +186,41 @@ def test_the_command_works_until_the_log_is_idle(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(infer_worker, "_models", lambda _config, _metrics: PixelModels())
     file = tmp_path / "worker.yaml"
     file.write_text("kafka: {commit_interval_s: 0.2}\n", encoding="utf-8")
-    from pipeline.config import load_config
-
     infer(load_config(file, cameras=False), InferOptions("w1", until_idle_s=0.3), ModelBus(world.log))
     for topic in (world.topics.counts, world.topics.events):
         for camera_id in ("a", "b"):
             assert world.output()[topic.name, camera_id]
     assert not world.log.members  # it left the group
+
+
+def test_an_outage_is_no_idleness_and_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    world = World(partitions=1)
+    world.topics = type(world.topics)("passerby")
+    revision = world.apply("a", document())
+    reachable: list[bool] = []
+    began_s = time.monotonic()
+
+    def heard_s() -> float:
+        """The broker is away for more than a second, and somebody's windows wait for it to be back."""
+        now_s = time.monotonic()
+        if now_s - began_s < 1.2:
+            return began_s
+        if not world.log.entries(world.topics.windows.name, 0):
+            for n in range(12):
+                world.feed(window("a", n, revision=revision))
+        return now_s
+
+    world.log.heard_s = heard_s
+    monkeypatch.setattr(infer_worker, "_models", lambda _config, _metrics: PixelModels())
+    monkeypatch.setattr(infer_worker, "QuietTime", partial(infer_worker.QuietTime, gap_s=0.9))
+    monkeypatch.setattr(InferMetrics, "broker_reachable", lambda _self, told: reachable.append(told))
+    file = tmp_path / "worker.yaml"
+    file.write_text("kafka: {commit_interval_s: 0.2}\n", encoding="utf-8")
+    infer(load_config(file, cameras=False), InferOptions("w1", until_idle_s=0.5), ModelBus(world.log))
+    assert world.output()[world.topics.counts.name, "a"]
+    away = reachable.index(False)
+    assert all(reachable[:away]), "it was there when the cameras were read"
+    assert reachable[-1]
 
 
 def test_the_state_of_a_camera_does_not_grow_with_the_tracks_it_saw() -> None:

@@ -1,0 +1,173 @@
+"""What frames make a clip, and what of it is kept."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.analytics.camera import CameraAnalytics
+from pipeline.analytics.clips import MOST_PERSONS, Clip, ClipFrame, gate_is_open, persons_in
+from pipeline.analytics.snapshot import clip_in
+from pipeline.core.frame import Frame, FrameWindow
+from pipeline.core.rules import CameraRules, ClipRule, SceneKind, SceneRules
+from pipeline.sources.sampling import Sampler
+from tests.analytics.walks import PROVENANCE, Seen, detections, instants, person
+
+RULE = ClipRule(16, 8, 0.125, 1.0, "motion", 0.35, 0.42, 0.8)
+RULES = SceneRules(RULE, (), {"model": "s", "model_version": "1", "model_sha256": "cc"}, low_score=0.1)
+PEOPLE = [person(300, 200, 0.9), person(500, 300, 0.05), person(100, 300, 0.4), ("car", (0, 0, 90, 90), 0.9)]
+
+
+def _take(clip: Clip, n: int, t_s: float, epoch: int = 1, size: tuple[int, int] = (640, 360), offset: int = 7) -> Clip:
+    at_us = round(t_s * 1e6)
+    picture = np.random.default_rng(n).integers(0, 256, (36, 64, 3), dtype=np.uint8)
+    frame = Frame(n, at_us, at_us, picture)
+    window = FrameWindow("gate", epoch, 0, (frame,), *size, 8.0, "pts")
+    return clip.take(window, frame, detections(PEOPLE), offset, RULES)
+
+
+def _clips(times: Iterable[float], epoch_of: dict[int, int] | None = None) -> list[tuple[int, bool]]:
+    """The last frame of every clip, and whether it follows the one before."""
+    clip, told = Clip().under(RULES), []
+    for n, t_s in enumerate(times):
+        clip = _take(clip, n, t_s, (epoch_of or {}).get(n, 1))
+        if clip.is_whole(RULE):
+            told.append((n, clip.followed))
+            clip = clip.stridden(RULE)
+    return told
+
+
+def test_sixteen_frames_are_a_clip_and_every_eight_more_the_next() -> None:
+    assert _clips(instants(5, 8)) == [(15, False), (23, True), (31, True), (39, True)]
+
+
+def test_frames_that_come_denser_are_thinned_out_by_their_time() -> None:
+    at_15_fps = _clips(instants(5, 15))
+    assert at_15_fps == [(30, False), (46, True), (62, True)]
+    assert len(_clips(instants(8, 30))) == len(_clips(instants(8, 10)))
+
+
+def test_a_source_of_10_frames_sampled_8_times_a_second_makes_clips() -> None:
+    sampler = Sampler(8.0)
+    times = [n / 10 for n in range(50) if sampler.take(n * 100_000)]
+    assert max(later - earlier for earlier, later in itertools.pairwise(times)) == pytest.approx(0.2)
+    assert len(_clips(times)) == 4
+
+
+def test_a_gap_another_epoch_and_another_size_begin_a_clip_anew() -> None:
+    times = instants(6, 8)
+    late = [t if n < 20 else t + 0.2 for n, t in enumerate(times)]
+    assert _clips(late) == [(15, False), (35, False), (43, True)]
+    assert _clips(times, dict.fromkeys(range(20, 49), 2)) == [(15, False), (35, False), (43, True)]
+    clip = Clip().under(RULES)
+    for n, t in enumerate(times[:10]):
+        clip = _take(clip, n, t)
+    assert len(_take(clip, 10, times[10]).frames) == 11
+    assert len(_take(clip, 10, times[10], size=(640, 480)).frames) == 1
+
+
+def test_a_frame_that_is_not_later_is_refused() -> None:
+    clip = _take(Clip().under(RULES), 0, 1.0)
+    early = _take(clip, 1, 1.03)  # too early to be of the clip; time goes on all the same
+    assert early.frames == clip.frames
+    with pytest.raises(ValueError, match="not later"):
+        _take(early, 2, 1.02)
+    assert len(_take(early, 0, 0.5, epoch=2).frames) == 1
+    assert len(_take(early.ended(), 0, 0.5).frames) == 1
+
+
+def test_the_people_of_a_frame_are_those_the_camera_trusts_enough() -> None:
+    found = persons_in(detections(PEOPLE), (640, 360), 0.1)
+    assert found.shape == (2, 5)
+    np.testing.assert_allclose(found[0], [285 / 640, 120 / 360, 315 / 640, 200 / 360, 0.9], rtol=1e-6)
+    crowd: list[Seen] = [person(9.0 * n, 200, 0.2 + n / 1000) for n in range(100)]
+    assert len(persons_in(detections(crowd), (640, 360), 0.1)) == MOST_PERSONS
+
+
+@pytest.mark.parametrize(("shown", "open_"), [(3, False), (4, True), (16, True)])
+def test_a_gate_asks_for_so_many_people_in_so_many_frames(shown: int, open_: bool) -> None:
+    two = np.array([[0.1, 0.1, 0.2, 0.4, 0.5], [0.5, 0.1, 0.6, 0.4, 0.36]], np.float32)
+    frames = tuple(ClipFrame(n, n, 0, two if n < shown else two[:1]) for n in range(16))
+    kind = SceneKind("fight", 0.6, 0.4, persons=2, person_score=0.35, persons_share=0.25)
+    assert gate_is_open(Clip(frames=frames), kind) is open_
+    assert gate_is_open(Clip(frames=frames), replace(kind, persons=0))
+    assert not gate_is_open(Clip(frames=frames), replace(kind, person_score=0.4))
+    assert not gate_is_open(Clip(frames=frames), replace(kind, person_width=0.11))
+
+
+def _made(frames: int) -> Clip:
+    clip = Clip().under(RULES)
+    for n in range(frames):
+        clip = _take(clip, n, n / 8, offset=n // 8)
+    return clip
+
+
+def test_a_clip_in_a_snapshot_has_everything_but_its_pictures_which_the_log_gives_back() -> None:
+    clip = _made(16).placed(RULE)
+    assert clip.crop is not None
+    clip = _take(clip.stridden(RULE), 16, 2.0, offset=2)
+    camera = CameraAnalytics(CameraRules("gate", scene=RULES), provenance=PROVENANCE)
+    camera.clip = clip
+    blob = camera.snapshot()
+    assert CameraAnalytics.restore(camera.rules, PROVENANCE, blob).snapshot() == blob
+    again = clip_in(blob)
+    assert again is not None
+    assert not again.has_pictures
+    pictures = {(frame.offset, frame.index): frame.picture for frame in clip.frames}
+    whole = again.with_pictures(pictures)  # type: ignore[arg-type]
+    assert whole is not None
+    assert whole.has_pictures
+    for name in ("model", "epoch", "size", "crop", "followed", "last_us"):
+        assert getattr(whole, name) == getattr(clip, name)
+    for one, other in zip(whole.frames, clip.frames, strict=True):
+        assert (one.index, one.at_us, one.offset) == (other.index, other.at_us, other.offset)
+        assert one.persons.tobytes() == other.persons.tobytes()
+        assert one.gray is not None
+        assert other.gray is not None
+        assert one.gray.tobytes() == other.gray.tobytes()
+    del pictures[1, 15]
+    assert again.with_pictures(pictures) is None  # type: ignore[arg-type]
+
+
+def test_the_state_stays_small() -> None:
+    camera = CameraAnalytics(CameraRules("gate", scene=RULES), provenance=PROVENANCE)
+    without = len(camera.snapshot())
+    camera.clip = _made(16).placed(RULE).stridden(RULE)
+    assert len(camera.snapshot()) - without < 1_200, "two people in a frame"
+    crowd: list[Seen] = [person(9.0 * n, 200, 0.2) for n in range(100)]
+    most = persons_in(detections(crowd), (640, 360), 0.1)
+    camera.clip = replace(camera.clip, frames=tuple(replace(frame, persons=most) for frame in camera.clip.frames))
+    assert len(camera.snapshot()) - without < 16_000, "a crowd"
+
+
+def test_without_a_scene_model_nothing_of_it_is_kept() -> None:
+    camera = CameraAnalytics(CameraRules("gate", scene=RULES), provenance=PROVENANCE)
+    camera.clip = _made(4)
+    plain = CameraAnalytics.restore(CameraRules("gate"), PROVENANCE, camera.snapshot())
+    assert plain.clip is None
+    assert not {"clip", "scenes"} & json.loads(plain.snapshot()).keys()
+
+
+def test_another_model_begins_its_own_clip() -> None:
+    other = replace(RULES, provenance={**RULES.provenance, "model_sha256": "dd"})
+    assert _made(5).under(RULES).frames
+    assert _made(5).under(other).frames == ()
+
+
+def test_a_crop_that_moves_drops_the_features_of_the_old_one() -> None:
+    clip = _made(16).placed(RULE)
+    features = np.ones(3, np.float32)
+    clip = clip.encoded(dict.fromkeys(range(16), features)).stridden(RULE)
+    assert all(frame.features is features for frame in clip.frames)
+    crop = clip.crop
+    assert crop is not None
+    assert all(f.features is features for f in replace(clip, crop=crop).placed(replace(RULE, keep=0.0)).frames)
+    corner = (0.0, 0.0, 0.35, 0.42)
+    moved = replace(clip, crop=corner).placed(replace(RULE, keep=1.0))
+    assert moved.crop != corner
+    assert all(frame.features is None for frame in moved.frames)
