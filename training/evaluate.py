@@ -74,7 +74,10 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One model's AP at IoU 0.5 in one view. by_kind: group -> kind -> AP. mean: group -> mean over the kinds."""
+    """One model's AP at IoU 0.5 in one view. by_kind: group -> kind -> AP. mean: group -> mean over the kinds.
+
+    version, sha256: of the very file that was scored, so that ``passerby models promote --gate`` knows whose they are.
+    """
 
     model: str
     shape: tuple[int, int]
@@ -83,6 +86,8 @@ class Score:
     by_kind: dict[str, dict[str, float]]
     pictures: dict[str, dict[str, int]]
     cost_ms: float
+    version: str = ""
+    sha256: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -231,7 +236,10 @@ def score_found(
         )
         for group in GROUPS
     }
-    return Score(contender_.model.name, contender_.shape, view, mean, by_kind, counts, cost_ms)
+    scored = contender_.model.manifest
+    return Score(
+        scored.name, contender_.shape, view, mean, by_kind, counts, cost_ms, scored.version, scored.sha256
+    )  # fmt: skip
 
 
 def labels_group(picture: Picture, group: str) -> bool:

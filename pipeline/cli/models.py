@@ -26,6 +26,8 @@ from pipeline.inference.store import (
     promoted_folder,
 )
 
+_SHIPPED_DETECTOR = "passerby-nano"
+
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
@@ -164,15 +166,33 @@ def _inspect(
 
 def _promote(
     name: Annotated[str, typer.Argument(metavar="NAME|DIR", help="A model's name or folder.")],
+    gate: Annotated[
+        Path | None, typer.Option("--gate", metavar="FILE", help="Scores of it and of the present model, see below.")
+    ] = None,
+    present: Annotated[
+        str | None,
+        typer.Option("--present", help="The model whose place it takes; default: the one of its name, or the shipped."),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option("--margin", min=0, max=1, help="AP it may be worse by, in any group, view and input.")
+    ] = 0.01,
+    without_gate: Annotated[
+        bool, typer.Option("--without-gate", help="Nothing is compared: you have judged it yourself.")
+    ] = False,
     log_format: LogFormatOption = LogFormat.CONSOLE,
 ) -> None:
-    """Copy a checked model to where `model: NAME` finds it from any folder.
+    """Copy a checked model to where `model: NAME` finds it from any folder, if it is not worse than the present one.
 
     That is $PASSERBY_MODELS, or passerby/models in your data folder (~/.local/share). It is replaced whole or not at
-    all: a worker that starts meanwhile reads the old model or the new one.
+    all: a worker that starts meanwhile reads the old model or the new one. Workers that run keep what they have loaded:
+    give a new model a name of its own, write it into the configuration, and `passerby apply` swaps it.
 
     \b
-    passerby models promote models/mine
+    passerby-train evaluate models/mine-2 mine --out scores.json
+    passerby models promote models/mine-2 --present mine --gate scores.json
+    passerby models promote models/theirs --without-gate
+
+    Exit code: 0 promoted, 2 refused (one line says why).
     """
     from pipeline.inference.detector import Detector
 
@@ -181,8 +201,40 @@ def _promote(
     Detector(model)
     if model.folder.parent.resolve() == promoted_folder().resolve():
         raise UsageError(f"{model.name} is promoted already: {model.folder}")
+    if not without_gate:
+        _pass_gate(model, _present(model, present), gate, margin)
+    elif gate is not None:
+        raise UsageError("--gate and --without-gate cannot go together", mend="leave one out")
     kept = promote_model(model)
     Console().print(f"promoted to [bold]{escape(str(kept.folder))}[/]; use it with [bold]model: {kept.name}[/]")
+
+
+def _present(model: Model, named: str | None) -> Model:
+    """The model whose place is taken."""
+    if named is not None:
+        return load_model(named)
+    elsewhere = (promoted_folder(), SHIPPED)
+    there = {folder.name for folder in list_models(elsewhere)}
+    return load_model(model.name if model.name in there else _SHIPPED_DETECTOR, elsewhere)
+
+
+def _pass_gate(model: Model, present: Model, scores: Path | None, margin: float) -> None:
+    """Tell how the two compare. Raises ModelError where the model may not take the present one's place."""
+    from pipeline.inference.gate import judge
+
+    if scores is None:
+        raise UsageError(
+            f"nothing shows that {model.name} is not worse than {present.name} {present.manifest.version}",
+            mend=f"passerby-train evaluate {model.folder} {present.folder} --out scores.json, then --gate scores.json; "
+            "or --without-gate",
+        )
+    gate = judge(scores, model, present.manifest, margin)
+    console = Console(highlight=False)
+    for each in gate.compared:
+        console.print(f"  {escape(each.words())} ({each.gain:+.3f})")
+    console.print(f"  parity: {escape(gate.parity)}")
+    if gate.refusals:
+        raise ModelError(f"{model.name} stays where it is: {'; '.join(gate.refusals)}")
 
 
 def _class_names(told: str | None) -> tuple[str, ...] | None:

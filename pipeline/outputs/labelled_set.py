@@ -188,7 +188,7 @@ class LabelledSet:
             "# labelled counts as unknown, not as background. Once a person has gone through a folder, name them all.",
         ]
         lines += [
-            f"# {name}: {counted[name]} pictures; nothing is complete in them yet: go through them first."
+            f"# {name} ({counted[name]}): nothing is complete in these pictures yet, go through them first."
             for name, labelled in sorted(self._sets.items())
             if not labelled
         ]

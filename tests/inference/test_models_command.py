@@ -134,7 +134,7 @@ def test_inspect_refuses_a_changed_file(home: Path) -> None:
 
 def test_promote_makes_a_model_findable_by_name(home: Path) -> None:
     passerby(*ADD, "--to", "elsewhere")
-    result = passerby("models", "promote", "elsewhere/mine")
+    result = passerby("models", "promote", "elsewhere/mine", "--without-gate")
     assert result.exit_code == 0, result.output
     assert "use it with model: mine" in result.output
     assert load_model("mine").folder == home / "promoted" / "mine"

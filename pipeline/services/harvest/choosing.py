@@ -47,7 +47,7 @@ def uncertain(look: Look) -> Candidate | None:
         return None
     weight = float(((scores[doubtful] - look.low) / max(look.score - look.low, 1e-6)).sum())
     names = Counter(look.found.classes[number] for number in look.found.class_ids[doubtful].tolist())
-    told = ", ".join(f"{count} {name}" if count > 1 else name for name, count in names.most_common())
+    told = ", ".join(f"{name} x{count}" if count > 1 else name for name, count in names.most_common())
     best = float(scores[doubtful].max())
     return Candidate(look, "uncertain", weight, f"{told} up to {best:.2f}, believed from {look.score:g} on")
 
