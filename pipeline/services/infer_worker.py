@@ -23,9 +23,10 @@ from pathlib import Path
 from pipeline.bus.kafka import KafkaBus
 from pipeline.bus.topics import Topics
 from pipeline.config import Config, camera_environment, camera_from_document
-from pipeline.errors import BusError, BusUnavailable, Fenced, ModelError, PasserbyError
+from pipeline.errors import BusError, BusUnavailable, ConfigError, Fenced, ModelError, PasserbyError
 from pipeline.inference.batching import Batcher
 from pipeline.inference.detector import Detector
+from pipeline.inference.scene import SceneModel
 from pipeline.metrics import InferMetrics
 from pipeline.services.health import Health, serving
 from pipeline.services.infer_session import InferSession, SessionSettings
@@ -105,12 +106,12 @@ def _models(config: Config, metrics: InferMetrics) -> Models:
 
         return Batcher(detector, workers=_threads(config), wait_s=config.inference.batch_wait_s, on_batch=on_batch)
 
-    def on_loaded(detector: Detector) -> None:
-        told = detector.provenance
-        metrics.model_loaded(told.model, told.model_version, told.model_sha256, detector.provider)
-        _log.info("model %s %s on %s", told.model, told.model_version, detector.provider)
+    def on_loaded(model: Detector | SceneModel) -> None:
+        told = model.provenance
+        metrics.model_loaded(told.model, told.model_version, told.model_sha256, model.provider)
+        _log.info("model %s %s on %s", told.model, told.model_version, model.provider)
 
-    return Models(config, make_batcher=make_batcher, on_loaded=on_loaded)
+    return Models(config, make_batcher=make_batcher, on_loaded=on_loaded, on_clip=metrics.clip)
 
 
 class _Worker:
@@ -160,8 +161,8 @@ class _Worker:
         """Read the cameras, load their models: before anybody waits for us. What cannot be loaded is told of there."""
         self._plans.read_all()
         for camera in self._plans.cameras():
-            with suppress(ModelError):
-                self._models.engine(camera)
+            with suppress(ModelError, ConfigError):
+                self._models.engine(camera).rules(camera)  # which loads its scene model, too
         self._health.ready("models")
 
     def _until_there(self, work: Callable[[], None], doing: str) -> None:
