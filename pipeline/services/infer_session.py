@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from typing import Any
 
 from pipeline.analytics.camera import Observation
 from pipeline.bus.base import Malformed, Message, Record
+from pipeline.bus.codec import decode_window
 from pipeline.bus.topics import CameraState, PartitionState, Topics
 from pipeline.core.frame import Frame, FrameWindow
 from pipeline.errors import BusError, Fenced, OffsetGone, RecordMalformed, TransactionAborted
@@ -42,6 +43,7 @@ from pipeline.services.worker_bus import OpenTransaction, Raw, Transactions, Win
 _log = logging.getLogger(__name__)
 _POLL_S = 0.1
 _SWEEP_S = 15.0
+_ONE_READ = 50  # offsets nearer to each other than this are read in one go
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class InferSession:
         self._told: dict[str, tuple[CameraPlan, int]] = {}  # what the metrics know: plan and partition of a camera
         self._finished_s: dict[str, float] = {}
         self._poison: dict[tuple[int, int], str] = {}
+        self._of_clips: dict[tuple[int, int], bytes] = {}  # windows whose pictures belong to a restored clip
         self._stale = False
         self._swept_s = now_s()
         self.last_window_s: float | None = None
@@ -120,7 +123,7 @@ class InferSession:
             self._closing = stack.pop_all()
         self.stages: InferStages[Raw] = InferStages(
             self._consumer, self._plan_of, self, decode=self._decode, detect_again=detect_again,
-            max_in_flight=settings.max_in_flight,
+            window_again=self._window_again, max_in_flight=settings.max_in_flight,
         )  # fmt: skip
         metrics.follow_lag(self._consumer.lag)
 
@@ -345,6 +348,7 @@ class InferSession:
             for camera_id, state in found.cameras.items():
                 self._take_over(partition, camera_id, state)
             self._bury_state(found, next_offset)
+            self._read_clips(found, next_offset)
 
     def _take_over(self, partition: int, camera_id: str, state: CameraState) -> None:
         writer, told = str(state.more.get("writer", "")), state.more.get("sequence")
@@ -356,6 +360,23 @@ class InferSession:
         self._finished_s[camera_id] = self._now_s()
         if state.document is not None:
             self._plans.remember(camera_id, state.revision, state.document)
+
+    def _read_clips(self, found: RestoredPartition, next_offset: int) -> None:
+        """The windows of the clips that the cameras of a partition are in the middle of."""
+        clips = [(camera_id, self.stages.cameras[camera_id].clip()) for camera_id in found.cameras]
+        wanted = {frame.offset for _, clip in clips for frame in clip.frames}
+        self._of_clips = {place: data for place, data in self._of_clips.items() if place[0] != found.partition}
+        for begin, end in _spans(offset for offset in wanted if offset < next_offset):
+            for record in self._windows.read(found.partition, begin, end):
+                if record.offset in wanted and isinstance(record.value, bytes):
+                    self._of_clips[found.partition, record.offset] = record.value
+        for camera_id, clip in clips:
+            if any((found.partition, frame.offset) not in self._of_clips for frame in clip.frames):
+                _log.warning("camera %s: pictures of its last seconds are gone: its clip begins anew", camera_id)
+
+    def _window_again(self, partition: int, offset: int) -> FrameWindow | None:
+        data = self._of_clips.pop((partition, offset), None)
+        return decode_window(data) if data is not None else None
 
     def _bury_state(self, found: RestoredPartition, next_offset: int) -> None:
         """States that cannot be read become dead letters, and their keys free: the next restore does not see them."""
@@ -394,6 +415,7 @@ class InferSession:
         gone |= {camera_id for camera_id, (_, partition) in self._told.items() if partition in partitions}
         self.stages.forget(partitions)
         self._gathering.drop(partitions)
+        self._of_clips = {place: data for place, data in self._of_clips.items() if place[0] not in partitions}
         for partition in partitions:
             self._offsets.pop(partition, None)
         for camera_id in gone:
@@ -427,3 +449,14 @@ class InferSession:
             gathered.forgotten.append(camera_id)
             self.stages.forget_camera(camera_id)
             self._drop_camera(camera_id)
+
+
+def _spans(offsets: Iterable[int]) -> list[tuple[int, int]]:
+    """[begin, end) of the runs of offsets that lie near each other: those of a camera that is gone lie far back."""
+    spans: list[tuple[int, int]] = []
+    for offset in sorted(offsets):
+        if spans and offset - spans[-1][1] < _ONE_READ:
+            spans[-1] = (spans[-1][0], offset + 1)
+        else:
+            spans.append((offset, offset + 1))
+    return spans
