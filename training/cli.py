@@ -1,4 +1,4 @@
-"""``passerby-train``: train, evaluate, export. Errors are one line and say what to mend."""
+"""``passerby-train``: train, evaluate, export, explain. Errors are one line and say what to mend."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import PasserbyError, UsageError
+from training.commands import classifier as classifier_commands
+from training.commands import quantise as quantise_commands
 
 if TYPE_CHECKING:
-    from training.evaluate import Contender
+    from pipeline.inference.store import Model
 
 app = typer.Typer(
     name="passerby-train",
@@ -21,8 +23,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Train the detectors that ship with Passerby. Start with: passerby-train detector --help",
+    help="Train the models that ship with Passerby, or your own. Start with: passerby-train detector --help",
 )
+
+classifier_commands.register(app)
+quantise_commands.register(app)
 
 
 class Activation(StrEnum):
@@ -98,25 +103,36 @@ def evaluate(
     data: DataFile = DATA,
     root: Root = None,
     out: Annotated[Path | None, typer.Option(help="Also write the scores here, as JSON.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="Classifiers: all pictures, not the validation scenes alone.")
+    ] = False,
 ) -> None:
-    """Score models on the validation split: AP50 by group, in two views, and CPU ms.
+    """Score models on the validation split: AP50 by group, in two views, and CPU ms; classifiers: what share is right.
 
     Examples:
+
+        passerby-train evaluate passerby-daylight --data training/daylight.csv --root ../shared/data
 
         passerby-train evaluate passerby-nano@416x256
 
         passerby-train evaluate passerby-nano@416x416 yolox:yolox_nano_416_coco.onnx gfl:picodet_s_416_coco.onnx
     """
+    from training.commands.contenders import contender_of
     from training.evaluate import evaluate as score
     from training.evaluate import table
     from training.session import prepare
 
-    contenders = [_contender(each) for each in models]
+    known = [_classifier(each) for each in models]
+    if any(known):
+        if not all(known):
+            raise UsageError("detectors and classifiers are not scored together")
+        return classifier_commands.evaluate_classifiers([each for each in known if each], data, root, everything, out)
+    contenders = [contender_of(each) for each in models]
     prepared = prepare(data, root)
     scores = score(contenders, prepared.validation, prepared.spec, show=True)
     if out is not None:
         out.write_text(json.dumps([each.as_dict() for each in scores], indent=1), encoding="utf-8")
-    typer.echo(table(scores))
+    return typer.echo(table(scores))
 
 
 @app.command()
@@ -138,10 +154,16 @@ def export(
         passerby-train export --checkpoint runs/first/best.pt --init yolox_nano.onnx --share 0.8 --to models/mine
     """
     from training.session import release_checkpoint
+    from training.trainer import task_of
 
+    if task_of(checkpoint) == "classification":
+        from training.classifier.session import Source, release_classifier
+
+        classifier, apart = release_classifier(checkpoint, to, Source(data, root), version)
+        return typer.echo(f"{to}: {classifier.manifest.sha256[:12]}, within {apart:.1e} of torch")
     model = release_checkpoint(checkpoint, to, data, root, init, share, version)
     told = model.manifest.thresholds
-    typer.echo(f"{to}: {model.manifest.sha256[:12]}, score {told.score}, low {told.low}")
+    return typer.echo(f"{to}: {model.manifest.sha256[:12]}, score {told.score}, low {told.low}")
 
 
 @app.command()
@@ -162,23 +184,26 @@ def card(
         passerby-train card models/mine --scores scores.json --checkpoint runs/first/best.pt --command "…"
     """
     from training.session import write_card
+    from training.trainer import task_of
 
     text = remarks.read_text(encoding="utf-8") if remarks is not None else ""
+    if task_of(checkpoint) == "classification":
+        from training.classifier.session import Source, write_classifier_card
+
+        write_classifier_card(model, scores, checkpoint, command, Source(data, root), text)
+        return typer.echo(f"{model / 'card.md'}: written")
     write_card(model, scores, checkpoint, command, data, root, share, text)
-    typer.echo(f"{model / 'card.md'}: written")
+    return typer.echo(f"{model / 'card.md'}: written")
 
 
-def _contender(told: str) -> Contender:
-    from training.evaluate import contender
+def _classifier(told: str) -> Model | None:
+    """The model of that name, if it is a classifier."""
+    from pipeline.inference.store import load_model
 
-    name, _, shape = told.partition("@")
-    if not shape:
-        return contender(name)
-    try:
-        width, height = (int(each) for each in shape.split("x"))
-    except ValueError:
-        raise UsageError(f"{told}: {shape!r} is no shape", mend="write it as NAME@416x256, width first") from None
-    return contender(name, (width, height))
+    if ":" in told or "@" in told:
+        return None
+    model = load_model(told)
+    return model if model.manifest.task == "classification" else None
 
 
 def main() -> None:

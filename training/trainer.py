@@ -204,6 +204,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+def task_of(path: Path) -> str:
+    """What a checkpoint was trained for: detection, classification. Raises ModelError naming the file."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return str(state.get("task", "detection"))
+    except FileNotFoundError:
+        raise ModelError(f"{path}: there is no checkpoint", mend="train first, or name the run's folder") from None
+    except Exception as error:
+        raise ModelError(f"{path}: is no checkpoint of this program: {type(error).__name__}") from None
+
+
 def load_weights(path: Path) -> Detector:
     """The averaged weights of a checkpoint, in a network ready to use."""
     state = read_checkpoint(path)

@@ -31,7 +31,7 @@ _SHIPPED_DETECTOR = "passerby-nano"
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
-    models = typer.Typer(no_args_is_help=True, help="Detectors: bring your own ONNX, list, inspect, promote.")
+    models = typer.Typer(no_args_is_help=True, help="Models: bring your own ONNX, list, inspect, promote.")
     models.command("add")(_add)
     models.command("list")(_list)
     models.command("inspect")(_inspect)
@@ -146,11 +146,9 @@ def _inspect(
     """
     from rich.markdown import Markdown
 
-    from pipeline.inference.detector import Detector
-
     configure(log_format)
     model = load_model(name)
-    Detector(model)  # runs once: what is shown is known to work
+    _run_once(model)  # what is shown is known to work
     console = Console()
     table = _facts(model.manifest, most_classes=len(model.manifest.classes))
     table.title = f"{model.name} {model.manifest.version}"
@@ -194,11 +192,9 @@ def _promote(
 
     Exit code: 0 promoted, 2 refused (one line says why).
     """
-    from pipeline.inference.detector import Detector
-
     configure(log_format)
     model = load_model(name)
-    Detector(model)
+    _run_once(model)
     if model.folder.parent.resolve() == promoted_folder().resolve():
         raise UsageError(f"{model.name} is promoted already: {model.folder}")
     if not without_gate:
@@ -207,6 +203,17 @@ def _promote(
         raise UsageError("--gate and --without-gate cannot go together", mend="leave one out")
     kept = promote_model(model)
     Console().print(f"promoted to [bold]{escape(str(kept.folder))}[/]; use it with [bold]model: {kept.name}[/]")
+
+
+def _run_once(model: Model) -> None:
+    """Load the network and run it on an empty picture. Raises ModelError."""
+    from pipeline.inference.classifier import Classifier
+    from pipeline.inference.detector import Detector
+
+    if model.manifest.task == "classification":
+        Classifier(model)
+    else:
+        Detector(model)
 
 
 def _present(model: Model, named: str | None) -> Model:
@@ -269,7 +276,10 @@ def _facts(manifest: Manifest, *, most_classes: int) -> Table:
     table.add_row("shapes (CPU ms a picture, 1 thread)", _shape_costs(manifest))
     table.add_row("classes", escape(few(tuple(manifest.classes), most_classes)))
     nms = "none" if manifest.nms == "none" else f"per {manifest.nms}, IoU {thresholds.nms_iou:g}"
-    table.add_row("thresholds", f"score {thresholds.score:g}, low {thresholds.low:g}; suppression {nms}")
+    if manifest.task == "detection":
+        table.add_row("thresholds", f"score {thresholds.score:g}, low {thresholds.low:g}; suppression {nms}")
+    else:
+        table.add_row("threshold", f"{thresholds.score:g}")
     options = ", ".join(f"{key} {value}" for key, value in manifest.options.model_dump(exclude_none=True).items())
     if options:
         table.add_row("options", escape(options))

@@ -20,6 +20,7 @@ from pipeline.inference.preprocess import InputFit, assemble, choose_shape, fit_
 from pipeline.inference.store import Model
 
 GPU_BUCKETS = (1, 2, 4, 8, 16)
+_OF_TASK = "name a model of task detection: `passerby models list`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class Detector:
     ) -> None:
         self.model = model
         self.manifest = manifest = model.manifest
+        if manifest.task != "detection":
+            raise ModelError(f"{self._name}: its task is {manifest.task}: it finds no objects", mend=_OF_TASK)
         self.classes: tuple[str, ...] = tuple(manifest.classes)
         self.provenance = ModelProvenance(manifest.name, manifest.version, manifest.sha256)
         self.score_threshold = manifest.thresholds.score

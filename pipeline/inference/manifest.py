@@ -12,6 +12,10 @@ Families (what the outputs hold, for B pictures):
                   "Generalized Focal Loss"; NanoDet, PicoDet)
     ultralytics   ``output`` B x (4 + C) x A: cxcywh in input pixels, class probabilities
     detr          ``logits`` B x Q x C(+1), ``boxes`` B x Q x 4 cxcywh 0..1 (Carion et al. 2020, "DETR")
+
+and, for the task classification,
+
+    classifier    ``probabilities`` B x C, softmax: what the whole picture shows; uint8 NHWC RGB 0..255 in
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pipeline.errors import ModelError
 
 Family = Literal["passerby", "yolox", "gfl", "boxes_scores", "ultralytics", "detr"]
+AnyFamily = Literal["passerby", "yolox", "gfl", "boxes_scores", "ultralytics", "detr", "classifier"]
+Task = Literal["detection", "classification"]
 Layout = Literal["nhwc", "nchw"]
 InputType = Literal["uint8", "float32"]
 Color = Literal["rgb", "bgr"]
@@ -40,13 +46,14 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 MANIFEST_NAME = "manifest.yaml"
 MODEL_NAME = "model.onnx"
 
-ROLES: dict[Family, tuple[str, ...]] = {
+ROLES: dict[AnyFamily, tuple[str, ...]] = {
     "passerby": ("boxes", "scores"),
     "boxes_scores": ("boxes", "scores"),
     "yolox": ("output",),
     "gfl": ("cls", "reg"),
     "ultralytics": ("output",),
     "detr": ("logits", "boxes"),
+    "classifier": ("probabilities",),
 }
 """The roles that the outputs of a family play, in the order a decoder takes them."""
 
@@ -155,8 +162,8 @@ class Manifest(Strict):
     schema_version: Literal[1] = Field(1, alias="schema")
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     version: Annotated[str, BeforeValidator(as_text), Field(min_length=1, max_length=64)]
-    task: Literal["detection"] = "detection"
-    family: Family
+    task: Task = "detection"
+    family: AnyFamily
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = MODEL_NAME
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     input: ModelInput
@@ -169,6 +176,8 @@ class Manifest(Strict):
 
     @model_validator(mode="after")
     def _outputs_of_the_family(self) -> Manifest:
+        if (self.family == "classifier") != (self.task == "classification"):
+            raise ValueError(f"family {self.family} is not for task {self.task}")
         roles = ROLES[self.family]
         if set(self.outputs) != set(roles):
             told = ", ".join(self.outputs) or "none"

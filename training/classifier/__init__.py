@@ -1,0 +1,1 @@
+"""The image classifier: what a whole picture shows (day, night, rain, ...)."""

@@ -1,0 +1,1 @@
+"""The commands of ``passerby-train`` beside the detector's own."""
