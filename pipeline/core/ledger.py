@@ -40,6 +40,7 @@ class _Account:
     sampled_out: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     queued: int = 0
+    closing: bool = False
 
 
 class FrameLedger:
@@ -50,9 +51,17 @@ class FrameLedger:
         self._accounts: dict[str, _Account] = {}
 
     def open(self, camera_id: str) -> None:
-        """Begin an account, so that a camera that never delivered is listed with zeros."""
+        """Begin an account, so that a camera that never delivered is listed with zeros; or go on with one."""
         with self._lock:
-            self._accounts.setdefault(camera_id, _Account())
+            self._accounts.setdefault(camera_id, _Account()).closing = False
+
+    def close(self, camera_id: str) -> None:
+        """The camera is no more: its account goes once nothing of it is in flight."""
+        with self._lock:
+            account = self._accounts.get(camera_id)
+            if account is not None:
+                account.closing = True
+                self._settle(camera_id, account)
 
     def captured_and_sampled_out(self, camera_id: str, frames: int = 1) -> None:
         """Frames came from the decoder and are not to be analysed."""
@@ -74,6 +83,7 @@ class FrameLedger:
             account = self._accounts[camera_id]
             account.analysed += frames
             account.queued -= frames
+            self._settle(camera_id, account)
 
     def dropped(self, camera_id: str, frames: int, cause: DropCause) -> None:
         """Frames were given up, for a named cause."""
@@ -81,6 +91,7 @@ class FrameLedger:
             account = self._accounts[camera_id]
             account.dropped[cause] += frames
             account.queued -= frames
+            self._settle(camera_id, account)
 
     def lines(self) -> dict[str, LedgerLine]:
         """All accounts at one instant, by camera_id."""
@@ -89,3 +100,7 @@ class FrameLedger:
                 camera_id: LedgerLine(a.captured, a.analysed, a.sampled_out, dict(a.dropped), a.queued)
                 for camera_id, a in sorted(self._accounts.items())
             }
+
+    def _settle(self, camera_id: str, account: _Account) -> None:
+        if account.closing and account.queued <= 0:
+            del self._accounts[camera_id]

@@ -20,7 +20,7 @@ from pipeline.bus.base import Message
 from pipeline.bus.codec import WindowFacts, window_facts
 from pipeline.bus.windows import encode_window_message, renumbered_message
 from pipeline.core.frame import FrameWindow, StreamStatus
-from pipeline.core.ledger import FrameLedger
+from pipeline.core.ledger import FrameLedger, LedgerLine
 from pipeline.errors import BusError, ConfigError, ModelError, PasserbyError, RecordTooLarge, SourceError
 from pipeline.metrics.parts import SourceHealth
 from pipeline.services.epochs import Ask, Claim, EpochClaims, LogPosition
@@ -56,6 +56,13 @@ class SessionParts:
     recorder: IngestRecorder
     clock: Clock
     grace_s: float = 3.0
+
+
+def account(line: LedgerLine) -> str:
+    """Where a camera's frames went, in words."""
+    dropped = "".join(f", {frames} dropped ({cause})" for cause, frames in sorted(line.dropped.items()))
+    waiting = f", {line.in_flight} in the spool or on their way" if line.in_flight else ""
+    return f"{line.captured} frames, {line.analysed} sent, {line.sampled_out} sampled out{dropped}{waiting}"
 
 
 class Tenure:
@@ -165,6 +172,10 @@ class CameraSession:
                 _log.warning("camera %s: its end is not told: %s", self.camera.camera_id, error)
             self._parts.sender.flush(2.0, {self.camera.camera_id})
         tenure.finish(lambda position: replace(position, recording="", last_us=None, outcome="", reason=""))
+        line = self._parts.ledger.lines().get(self.camera.camera_id)
+        if line is not None:
+            _log.info("camera %s: %s", self.camera.camera_id, account(line))
+        self._parts.ledger.close(self.camera.camera_id)
 
     @property
     def finished(self) -> bool:

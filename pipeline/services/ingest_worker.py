@@ -32,6 +32,7 @@ from pipeline.config import Config, camera_environment
 from pipeline.core.ledger import FrameLedger, LedgerLine
 from pipeline.errors import BusError, BusUnavailable
 from pipeline.metrics import IngestMetrics
+from pipeline.services.dead_documents import DeadDocuments
 from pipeline.services.documents import CamerasView
 from pipeline.services.epochs import Ask, EpochClaims
 from pipeline.services.fleet import Fleet, FleetCamera, Plan, planned
@@ -39,7 +40,7 @@ from pipeline.services.fleet_progress import FleetProgress
 from pipeline.services.health import Health, serve
 from pipeline.services.ingest_log import IngestLog, ingest_states, windows_as_facts
 from pipeline.services.ingest_notes import Notes
-from pipeline.services.ingest_session import CameraSession, SessionParts, Tenure
+from pipeline.services.ingest_session import CameraSession, SessionParts, Tenure, account
 from pipeline.services.sending import HELD_BACK, Sent, WindowSender
 from pipeline.services.signals import stopped_by_signals
 from pipeline.sources.base import SystemClock
@@ -94,13 +95,6 @@ def ingest(config: Config, options: IngestOptions, env: Mapping[str, str] = os.e
         for camera_id, line in lines.items():
             _log.info("camera %s: %s", camera_id, account(line))
         return IngestResult(lines, failures)
-
-
-def account(line: LedgerLine) -> str:
-    """Where a camera's frames went, in words."""
-    dropped = "".join(f", {frames} dropped ({cause})" for cause, frames in sorted(line.dropped.items()))
-    waiting = f", {line.in_flight} in the spool or on their way" if line.in_flight else ""
-    return f"{line.captured} frames, {line.analysed} sent, {line.sampled_out} sampled out{dropped}{waiting}"
 
 
 class IngestWorker:
@@ -161,6 +155,12 @@ class IngestWorker:
             topics.cameras, kafka.ingest_group_name, listener=self,
             session_timeout_s=options.session_timeout_s or kafka.session_timeout_s, rebalance_timeout_s=30,
         )  # fmt: skip
+        self._dead = DeadDocuments(
+            topics.dead_letters,
+            lambda: bus.producer(topics.dead_letters, on_sent=self._dead.on_sent, compression="zstd"),
+            lambda record: self._consumer.commit([record]),
+            lambda: self.metrics.dead_letter("cameras", "malformed"),
+        )
 
     # ------------------------------------------------------------------------------------------- the loop
 
@@ -171,6 +171,8 @@ class IngestWorker:
             self.health.turned()
             for record in self._consumer.poll(_POLL_S, 64):
                 self._changed(record)
+            self.metrics.broker_reachable(self._consumer.connected and not self._sender.away)
+            self._dead.tick()
             self._load()
             self._tick()
             now_s = time.monotonic()
@@ -242,6 +244,7 @@ class IngestWorker:
     def revoked(self, partitions: Sequence[int]) -> None:
         """These go to another worker: stop their cameras, send what is left."""
         self._assigned.difference_update(partitions)
+        self._dead.forget(partitions)
         self.metrics.rebalanced("revoked", len(partitions), len(self._assigned))
         self._give_up(set(partitions), join_s=_FLUSH_S)
 
@@ -249,6 +252,7 @@ class IngestWorker:
         """These went to another worker already: what we still send of them is void."""
         _log.warning("partitions %s went to another worker while we were silent", list(partitions))
         self._assigned.difference_update(partitions)
+        self._dead.forget(partitions)
         self.metrics.rebalanced("lost", len(partitions), len(self._assigned))
         self._loading.difference_update(partitions)
         self._left(self.fleet.release(set(partitions), join_s=0.5))
@@ -264,6 +268,7 @@ class IngestWorker:
     def _left(self, camera_ids: set[str]) -> None:
         for camera_id in camera_ids:
             self.metrics.camera_left(camera_id)
+            self._begin_again.pop(camera_id, None)
         if camera_ids:
             _log.info("gave up %s", ", ".join(sorted(camera_ids)))
 
@@ -289,6 +294,7 @@ class IngestWorker:
             )
             if changes:
                 _log.info("partition %d: %s", partition, changes)
+                self._left({*changes.removed} - {*self.fleet.sessions})
         self._loading.clear()
         self._keep_cache()
 
@@ -299,6 +305,7 @@ class IngestWorker:
             _log.error(
                 "the document of camera %s at offset %d cannot be read: %s", record.key, record.offset, value.reason
             )
+            self._dead.found(record)
             return
         if record.partition in self._loading or record.partition not in self._assigned:
             return  # ``_load`` reads it

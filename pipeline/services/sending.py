@@ -286,7 +286,13 @@ class WindowSender:
             return
         key = pending.key
         last = not any(other is not pending for other in self._on_the_way(key))
-        self._spool.done(key, max(pending.sequence, self._handed.get(key, 0)) if last else pending.sequence)
+        self._done(key, max(pending.sequence, self._handed.get(key, 0)) if last else pending.sequence)
+
+    def _done(self, key: str, sequence: int) -> None:
+        self._spool.done(key, sequence)
+        if not self._spool.waiting(key):  # sequences only rise: what was remembered of these says nothing of the next
+            self._handed.pop(key, None)
+            self._not_before.pop(key, None)
 
     def _on_the_way(self, key: str) -> list[_Pending]:
         """Messages of a camera that lie in its spool, were handed over, and are not acknowledged."""
@@ -429,7 +435,7 @@ class WindowSender:
         key = spooled.message.key
         self._handed[key] = spooled.sequence
         if not self._on_the_way(key):
-            self._spool.done(key, spooled.sequence)
+            self._done(key, spooled.sequence)
         if spooled.frames:
             self._ledger.dropped(key, spooled.frames, "superseded_epoch")
 

@@ -43,6 +43,31 @@ def test_a_frame_with_two_fates_shows_as_fewer_than_none_in_flight() -> None:
     assert not ledger.lines()["gate"].balanced
 
 
+def test_the_account_of_a_camera_that_is_no_more_goes_once_nothing_of_it_is_in_flight() -> None:
+    ledger = FrameLedger()
+    for camera_id in ("gate", "yard"):
+        ledger.open(camera_id)
+        ledger.captured(camera_id, 5)
+    ledger.analysed("gate", 5)
+    ledger.close("gate")
+    ledger.close("yard")
+    ledger.close("nobody")
+    assert ledger.lines().keys() == {"yard"}
+    ledger.analysed("yard", 3)
+    assert ledger.lines()["yard"].balanced
+    ledger.dropped("yard", 2, "spool_full")
+    assert not ledger.lines()
+
+
+def test_an_account_that_is_opened_again_stays() -> None:
+    ledger = FrameLedger()
+    ledger.captured("gate", 5)
+    ledger.close("gate")
+    ledger.open("gate")
+    ledger.analysed("gate", 5)
+    assert ledger.lines()["gate"].analysed == 5
+
+
 def test_a_window_closes_at_its_number_of_frames() -> None:
     builder = WindowBuilder("gate", 1, 8.0, "pts", window_frames=8, window_s=10)
     closed = [window for n in range(20) for window in builder.add(_frame(n), 640, 360)]

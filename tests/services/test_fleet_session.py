@@ -89,6 +89,16 @@ def test_a_film_nobody_has_seen_is_epoch_1_from_sequence_0_and_noted_as_ended(pl
     place.close()
 
 
+def test_a_camera_that_left_the_fleet_leaves_no_account(place: _Place, tmp_path: Path) -> None:
+    session = place.session(film(tmp_path), tmp_path)
+    place.finish(session)
+    assert "film" in place.rig.ledger.lines()
+    session.removed()
+    place.rig.until(lambda: not place.rig.sender.is_sending("film"))
+    assert not place.rig.ledger.lines()
+    place.close()
+
+
 def test_who_takes_over_numbers_behind_its_marker(place: _Place, tmp_path: Path) -> None:
     place.log.send(6, "other", -1)
     place.log.states_.append(IngestState("film", 6, 0, "other"))
