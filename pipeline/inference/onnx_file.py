@@ -1,7 +1,9 @@
-"""Whether the bytes of an ONNX file are whole and stand alone, told from its protobuf alone.
+"""Whether the bytes of an ONNX file are whole, stand alone and ask for nothing but arithmetic, told from its protobuf.
 
 ONNX Runtime resolves tensors kept in other files (``external_data``) against the current directory when it loads a
-model from memory, so a model could read any file of the user's. This walk finds such tensors before it is loaded.
+model from memory, so a model could read any file of the user's; operators of other domains than ONNX's and the
+runtime's own need a library of somebody's; ``EPContext`` names a compiled engine to load, ``PythonOp`` code to call.
+This walk finds all of them before a session is built.
 """
 
 from __future__ import annotations
@@ -14,11 +16,16 @@ from pipeline.errors import ModelError
 MAX_MODEL_BYTES = 512 * 1024 * 1024
 """A detector for video is a few megabytes; anything near this is a mistake."""
 
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
+"""Whose operators ONNX Runtime has built in: ONNX's own, and its additions (quantised and fused ones)."""
+REFUSED = frozenset({"EPContext", "PythonOp", "PythonOpGrad"})
+"""Operators of those domains that load or call what is not in the file."""
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 # message -> field -> the message in it; the numbers are onnx.proto's
 _INNER: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 20: "training", 25: "function"},
+    "model": {7: "graph", 8: "opset", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
     "function": {7: "node", 11: "attribute"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -26,9 +33,14 @@ _INNER: dict[str, dict[int, str]] = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
+    "opset": {},
 }
+# where a message names a domain; of nodes also the field of the operator's name
+_DOMAIN = {"node": 7, "opset": 1}
+_OPERATOR = 4
 _MODEL_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
-_GRAPH = 7
+_GRAPH, _FUNCTION = 7, 25
+_ITS_DOMAIN = 10
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 _MAX_DEPTH = 32
 
@@ -60,7 +72,7 @@ def read_model_file(path: Path) -> bytes:
 
 
 def check_stands_alone(data: bytes, path: Path) -> None:
-    """Raise ModelError unless ``data`` is a whole ONNX model that refers to no other file."""
+    """Raise ModelError unless ``data`` is a whole ONNX model that refers to no other file and no other library."""
     try:
         graphs = sum(field == _GRAPH for field, _ in _walk_model(memoryview(data)))
     except _CutShort:
@@ -73,6 +85,11 @@ def check_stands_alone(data: bytes, path: Path) -> None:
         raise ModelError(
             f"{path}: keeps weights in another file ({error})", mend="save it with all weights in the one file"
         ) from None
+    except _Foreign as error:
+        raise ModelError(
+            f"{path}: asks for {error}, which ONNX Runtime does not have built in: no library is loaded for a model",
+            mend="export it with standard operators",
+        ) from None
     if graphs != 1:
         raise ModelError(f"{path}: is not an ONNX file: there is no network in it")
 
@@ -81,8 +98,13 @@ class _External(Exception):
     """A tensor lies in another file."""
 
 
+class _Foreign(Exception):
+    """An operator of somebody's library."""
+
+
 def _walk_model(data: memoryview) -> Iterator[tuple[int, int]]:
     known = False
+    own = _functions(data)
     for field, wire, value in _fields(data):
         if field not in _MODEL_FIELDS and not known:
             raise _Malformed  # a text or a picture: its first bytes are no field of a model
@@ -91,15 +113,20 @@ def _walk_model(data: memoryview) -> Iterator[tuple[int, int]]:
         if inner is not None:
             if wire != _BYTES:
                 raise _Malformed
-            _walk(value, inner, 1)
+            _walk(value, inner, 1, own)
         yield field, wire
 
 
-def _walk(data: memoryview, message: str, depth: int) -> None:
+def _walk(data: memoryview, message: str, depth: int, own: frozenset[str]) -> None:
     if depth > _MAX_DEPTH:
         raise _Malformed
     inner = _INNER[message]
+    operator = domain = ""
     for field, wire, value in _fields(data):
+        if message == "node" and field == _OPERATOR and wire == _BYTES:
+            operator = bytes(value).decode("utf-8", "replace")
+        if field == _DOMAIN.get(message) and wire == _BYTES:
+            domain = bytes(value).decode("utf-8", "replace")
         if message == "tensor" and field == _EXTERNAL_DATA and wire == _BYTES:
             raise _External(_text(value))
         if message == "tensor" and field == _DATA_LOCATION and wire == _VARINT and value[0] == 1:
@@ -107,7 +134,21 @@ def _walk(data: memoryview, message: str, depth: int) -> None:
         if field in inner:
             if wire != _BYTES:
                 raise _Malformed
-            _walk(value, inner[field], depth + 1)
+            _walk(value, inner[field], depth + 1, own)
+    if operator in REFUSED and domain in DOMAINS:
+        raise _Foreign(f"the operator {operator}")
+    if domain not in DOMAINS and domain not in own:
+        raise _Foreign(f"{operator or 'operators'} of {domain!r}")
+
+
+def _functions(data: memoryview) -> frozenset[str]:
+    """Domains of the functions that the model brings itself: they are made of operators that are looked at, too."""
+    own = set()
+    for field, wire, value in _fields(data):
+        if field == _FUNCTION and wire == _BYTES:
+            told = [bytes(each) for number, kind, each in _fields(value) if number == _ITS_DOMAIN and kind == _BYTES]
+            own |= {each.decode("utf-8", "replace") for each in told}
+    return frozenset(own)
 
 
 def _text(entry: memoryview) -> str:

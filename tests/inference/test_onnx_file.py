@@ -6,9 +6,11 @@ import io
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 from PIL import Image
 
 from pipeline.errors import ModelError
@@ -72,6 +74,51 @@ def test_a_changed_byte_is_either_harmless_or_a_model_error(at: int, value: int)
 def test_weights_in_another_file_are_named() -> None:
     with pytest.raises(ModelError, match=r"keeps weights in another file \(\.\./secret\.bin\)"):
         check_stands_alone(with_external_weights("../secret.bin"), PATH)
+
+
+def _with_node(operator: str, domain: str, *, imported: bool = True, inside: bool = False) -> bytes:
+    """The network with one more node; inside: in the branch of an If."""
+    model = onnx.load_from_string(WHOLE)
+    node = helper.make_node(operator, ["images"], ["nobody_reads_it"], domain=domain)
+    if inside:
+        branch = helper.make_graph([node], "branch", [], [])
+        node = helper.make_node("If", ["images"], ["of_branch"], then_branch=branch, else_branch=branch)
+    model.graph.node.append(node)
+    if imported and domain:
+        model.opset_import.append(helper.make_opsetid(domain, 1))
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("operator", "domain", "inside", "said"),
+    [
+        ("StringConcat", "ai.onnx.contrib", False, "operators of 'ai.onnx.contrib'|StringConcat of 'ai.onnx.contrib'"),
+        ("EfficientNMS_TRT", "trt.plugins", True, "operators of 'trt.plugins'|EfficientNMS_TRT of 'trt.plugins'"),
+        ("EPContext", "com.microsoft", False, "the operator EPContext"),
+        ("PythonOp", "com.microsoft", True, "the operator PythonOp"),
+    ],
+)
+def test_what_needs_somebodys_library_is_refused(operator: str, domain: str, inside: bool, said: str) -> None:
+    for imported in (True, False):
+        with pytest.raises(ModelError, match=rf"model.onnx: asks for ({said}), which ONNX Runtime does not have"):
+            check_stands_alone(_with_node(operator, domain, imported=imported, inside=inside), PATH)
+
+
+def test_the_runtimes_own_operators_pass() -> None:
+    check_stands_alone(_with_node("QLinearAdd", "com.microsoft"), PATH)
+
+
+def test_functions_that_the_model_brings_itself_pass_if_what_they_do_passes() -> None:
+    for operator, domain in (("Relu", ""), ("EPContext", "com.microsoft")):
+        model = onnx.load_from_string(_with_node("Mine", "pkg.mine"))
+        inside = helper.make_node(operator, ["x"], ["y"], domain=domain)
+        own = helper.make_function("pkg.mine", "Mine", ["x"], ["y"], [inside], [helper.make_opsetid("", 17)])
+        model.functions.append(own)
+        if operator == "Relu":
+            check_stands_alone(model.SerializeToString(), PATH)
+        else:
+            with pytest.raises(ModelError, match="asks for the operator EPContext"):
+                check_stands_alone(model.SerializeToString(), PATH)
 
 
 def test_files_that_cannot_be_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
