@@ -124,7 +124,11 @@ class TransactionAborted(BusError):
 
 
 class RecordTooLarge(BusError):
-    """A record is larger than its topic takes."""
+    """A record is larger than its topic takes. ``key``: of the record, where it is known."""
+
+    def __init__(self, message: str, *, mend: str = "", key: str = "") -> None:
+        super().__init__(message, mend=mend)
+        self.key = key
 
 
 class RecordMalformed(BusError):

@@ -94,7 +94,8 @@ class MemoryTopic(Generic[T]):
         size = len(message.value or b"")
         if self._limit_bytes is not None and size > self._limit_bytes:
             raise RecordTooLarge(
-                f"a record of {key!r} for {self.name} has {size} bytes, and the topic takes {self._limit_bytes}"
+                f"a record of {key!r} for {self.name} has {size} bytes, and the topic takes {self._limit_bytes}",
+                key=key,
             )
         return message
 

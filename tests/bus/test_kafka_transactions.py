@@ -3,6 +3,7 @@
 # ruff: noqa: PT012 - a transaction is a block, and what it holds is part of what fails
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -75,14 +76,34 @@ def test_a_record_that_is_too_large_aborts_its_transaction_only(broker: Broker, 
         consumer = bus.consumer(texts(f"{prefix}.in"), f"{prefix}.g")
         transactions = bus.transactions(f"{prefix}.tx", consumer)
         with (
-            pytest.raises(RecordTooLarge, match=r"2\d{3} bytes.*takes 1000"),
+            pytest.raises(RecordTooLarge, match=r"2\d{3} bytes.*takes 1000") as caught,
             transactions.transaction() as transaction,
         ):
             transaction.send(out.name, Message("gate", b"small"))
             transaction.send(out.name, Message("gate", bytes(2_000)))
+        assert caught.value.key == "gate"
         with transactions.transaction() as transaction:
             transaction.send(out.name, Message("gate", b"good"))
         assert committed_values(bus, out) == ["good"]
+
+
+def test_a_record_that_only_the_broker_finds_too_large_is_named_and_its_transaction_aborted(
+    broker: Broker, prefix: str
+) -> None:
+    out = texts(f"{prefix}.out")
+    with polled_four(broker, prefix) as (bus, transactions):
+        bus.admin().alter(out.name, {"max.message.bytes": "2000"})
+        noise = random.Random(1).randbytes(5_000)  # nothing that compresses
+        with pytest.raises(RecordTooLarge, match="the broker takes fewer") as caught, transactions.transaction() as t:
+            t.send(out.name, Message("gate", b"small"), 0)
+            t.send(out.name, Message("yard", noise), 1)
+            t.offsets({0: 2})
+        assert caught.value.key == "yard"
+        with transactions.transaction() as t:
+            t.send(out.name, Message("gate", b"good"))
+            t.offsets({0: 1})
+        assert committed_values(bus, out) == ["good"]
+        assert bus.committed(f"{prefix}.g", f"{prefix}.in") == {0: 1}
 
 
 def test_two_transactions_at_once_are_refused(broker: Broker, prefix: str) -> None:

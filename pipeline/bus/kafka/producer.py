@@ -56,6 +56,7 @@ def check_size(topic_name: str, message: Message, limit_bytes: int) -> int:
         raise RecordTooLarge(
             f"a record of {message.key!r} for {topic_name} has {size} bytes, and the topic takes {limit_bytes}",
             mend="raise max_message of the topic (passerby topics apply), or send less: smaller pictures, jpeg",
+            key=message.key,
         )
     return size
 

@@ -27,9 +27,9 @@ from kafka.structs import OffsetAndMetadata
 from pipeline.bus.base import Message
 from pipeline.bus.kafka.consumer import KafkaConsumer
 from pipeline.bus.kafka.errors import translate
-from pipeline.bus.kafka.producer import check_size, wire_headers
+from pipeline.bus.kafka.producer import check_size, wire_headers, wire_size
 from pipeline.bus.kafka.repairs import mend_transactions, shut_producer
-from pipeline.errors import BusError, BusUnavailable, Fenced, TransactionAborted
+from pipeline.errors import BusError, BusUnavailable, Fenced, RecordTooLarge, TransactionAborted
 
 _log = logging.getLogger(__name__)
 _READY_S = 60.0
@@ -105,7 +105,8 @@ class KafkaTransactions:
     def transaction(self) -> Iterator[Transaction]:
         """Begin; commit at the end of the block; abort when the block raises.
 
-        Raises Fenced (we are a zombie: drop all, close, rejoin) or TransactionAborted. The latter says that nothing
+        Raises Fenced (we are a zombie: drop all, close, rejoin), RecordTooLarge (aborted: the broker does not take a
+        record) or TransactionAborted. The latter says that nothing
         counted, or that nobody confirmed the commit: either way the committed offsets are decided when it is raised
         or soon after (``KafkaBus.committed`` waits for that), and tell which; restore from them and go on. After
         TransactionAborted a new transaction may begin; after Fenced none. BusUnavailable: none was begun.
@@ -184,6 +185,9 @@ class KafkaTransactions:
                     raise
                 client.begin_transaction()
                 self._prepare(client, transaction.again(), until)
+        except RecordTooLarge:
+            self._abort()
+            raise
         except _WRONG as error:
             raise self._failed(error, "send records and offsets") from error
         try:
@@ -209,6 +213,8 @@ class KafkaTransactions:
         for (topic_name, _, _), future in transaction.sent:
             if not future.is_done:
                 raise kafka_errors.KafkaTimeoutError(f"a record of {topic_name} has no answer")
+            if isinstance(future.exception, kafka_errors.MessageSizeTooLargeError):
+                raise _refused(transaction)
             if future.exception is not None:
                 raise future.exception
 
@@ -282,6 +288,19 @@ class KafkaTransactions:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+def _refused(transaction: Transaction) -> RecordTooLarge:
+    """The broker takes less than is declared. It refuses a batch; the largest record of those refused is named."""
+    too_large = [
+        record for record, future in transaction.sent
+        if isinstance(future.exception, kafka_errors.MessageSizeTooLargeError)
+    ]  # fmt: skip
+    topic_name, message, _ = max(too_large, key=lambda record: wire_size(record[1]))
+    return RecordTooLarge(
+        f"a record of {message.key!r} for {topic_name} has {wire_size(message)} bytes, and the broker takes fewer",
+        mend="its topic is not as declared: passerby topics apply", key=message.key,
+    )  # fmt: skip
 
 
 def _await(result: Any, until: float) -> None:
