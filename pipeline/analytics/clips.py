@@ -54,9 +54,9 @@ class ClipFrame:
 class ClipSeen:
     """What a scene model saw in one clip, handed to the analytics with the clip's last frame.
 
-    frames: their indices. starts_us, ends_us: times of the first and last. scores: kind -> 0..1, 0 where its gate is
-    shut. attention: one weight a frame, sum 1; empty where nothing was encoded. region: the crop, 0..1 of the picture.
-    follows: whether the clip one stride before was seen, too.
+    frames: their indices. starts_us, ends_us: times of the first and last. admitted: the kinds whose gate is open.
+    scores: kind -> 0..1; attention: one weight a frame, sum 1; both empty where every gate is shut and nothing was
+    encoded. region: the crop, 0..1 of the picture. follows: whether the clip one stride before was seen, too.
     """
 
     frames: tuple[int, ...]
@@ -66,14 +66,19 @@ class ClipSeen:
     attention: tuple[float, ...]
     region: Crop | None
     follows: bool
+    admitted: frozenset[str]
+
+    def score_of(self, kind: str) -> float:
+        """The score of a kind as it counts: 0 where its gate is shut."""
+        return self.scores[kind] if kind in self.admitted else 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
     """The frames of the present epoch that the next clip needs, oldest first.
 
-    model: sha256 of the scene model it is made for. size: of the source's pictures. crop: of the last clip that was
-    encoded. followed: whether the frames left over are the rest of a clip. last_us: of the last frame of the epoch,
+    model: sha256 of the scene model it is made for. size: of the source's pictures. crop: of the last whole
+    clip. followed: whether the frames left over are the rest of a clip. last_us: of the last frame of the epoch,
     whether taken or too early; None before the first and behind the end of a stream.
     """
 

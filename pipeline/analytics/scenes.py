@@ -104,7 +104,7 @@ class SceneWatcher:
         return facts
 
     def _take(self, kind: SceneKind, seen: ClipSeen) -> list[SceneFact]:
-        score = seen.scores.get(kind.kind, 0.0)
+        score = seen.score_of(kind.kind)
         state = self.states.get(kind.kind)
         if state is None:
             if score < kind.start:

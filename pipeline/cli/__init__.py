@@ -18,6 +18,7 @@ _COMMANDS = (
     "topics",
     "models",
     "detect",
+    "scene",
     "evaluate",
     "demo",
     "contracts",

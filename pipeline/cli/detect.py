@@ -91,11 +91,11 @@ def _detect(
     Exit code: 0 all read, 2 wrong call or model, 3 something could not be read (named on stderr; the rest is written).
     """
     configure(log_format)
-    files = _files(paths)
+    files = files_in(paths, PICTURES | CLIPS, "no picture and no clip")
     workers = threads or os.cpu_count() or 1
     detector = Detector(load_model(model), provider=provider, min_score=threshold)
     failed = 0
-    with _output(out) as sink, _progress(quiet) as progress, ThreadPoolExecutor(workers) as pool:
+    with lines_to(out) as sink, progress_of(quiet) as progress, ThreadPoolExecutor(workers) as pool:
         task = progress.add_task("detecting", total=len(files))
         for done, seen in _in_order(_started(files, detector, pool), _AHEAD * workers):
             if isinstance(seen, PasserbyError):
@@ -107,14 +107,17 @@ def _detect(
     raise typer.Exit(3 if failed else 0)
 
 
-def _files(paths: list[Path]) -> list[Path]:
-    """Every picture and clip asked for, folders in order of name, and in them what looks like one by its ending."""
+def files_in(paths: list[Path], endings: frozenset[str], lacking: str) -> list[Path]:
+    """Every file asked for, folders in order of name, and in them what looks like one by its ending.
+
+    Raises UsageError for a file that is not there, or a folder that holds none (``lacking``).
+    """
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = [each for each in sorted(path.rglob("*")) if each.suffix.lower() in PICTURES | CLIPS]
+            inside = [each for each in sorted(path.rglob("*")) if each.suffix.lower() in endings]
             if not inside:
-                raise UsageError(f"{path}: holds no picture and no clip")
+                raise UsageError(f"{path}: holds {lacking}")
             files += [each for each in inside if each.is_file()]
         elif path.exists():
             files.append(path)
@@ -124,7 +127,8 @@ def _files(paths: list[Path]) -> list[Path]:
 
 
 @contextmanager
-def _output(out: Path) -> Iterator[TextIO]:
+def lines_to(out: Path) -> Iterator[TextIO]:
+    """The file to write lines to, its folder made; - for stdout. Raises OutputError."""
     if str(out) == "-":
         yield sys.stdout
         return
@@ -136,7 +140,8 @@ def _output(out: Path) -> Iterator[TextIO]:
         raise OutputError(f"{out}: cannot be written: {error.strerror or error}") from None
 
 
-def _progress(quiet: bool) -> Progress:
+def progress_of(quiet: bool) -> Progress:
+    """A bar on stderr, where somebody looks at it."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, disable=quiet or not console.is_terminal)

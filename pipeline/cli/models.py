@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
+from pipeline.cli.scene_models import is_scene_model, scene_row, show_scene_model
 from pipeline.errors import ModelError, UsageError
 from pipeline.inference.families import few
 from pipeline.inference.manifest import MANIFEST_NAME, Color, Family, Manifest, Resize, Scale, read_manifest
@@ -20,6 +21,7 @@ from pipeline.inference.store import (
     SHIPPED,
     Model,
     default_search,
+    find_model,
     list_models,
     load_model,
     promote_model,
@@ -119,6 +121,9 @@ def _list(log_format: LogFormatOption = LogFormat.CONSOLE) -> None:
     broken = []
     for folder in list_models():
         try:
+            if is_scene_model(folder):
+                table.add_row(*scene_row(folder))
+                continue
             manifest = read_manifest(folder / MANIFEST_NAME)
         except ModelError as error:
             broken.append(str(error))
@@ -147,6 +152,9 @@ def _inspect(
     from rich.markdown import Markdown
 
     configure(log_format)
+    if is_scene_model(find_model(name)):
+        show_scene_model(name)
+        return
     model = load_model(name)
     _run_once(model)  # what is shown is known to work
     console = Console()

@@ -1,8 +1,8 @@
 """The scene model at work: clips of many cameras, encoded and scored on its own threads.
 
     1. a window's detections are there: its frames go into the camera's clip, one after the other
-    2. a clip is whole: whose gates are open? The crop is placed, what is not encoded in it yet is encoded, the head
-       gives scores and attention
+    2. a clip is whole: the crop is placed; if the gate of any kind is open, what is not encoded in it yet is encoded,
+       and the head gives scores and attention
     3. what was seen goes with the window's detections to the analytics; the clip goes on to the camera's next window
 
 A window's clip depends on the camera's clip before it, so that the windows of one camera form a chain; the chains of
@@ -22,7 +22,7 @@ from pipeline.analytics.clips import Clip, ClipSeen, gate_is_open
 from pipeline.core.clip_crop import cut
 from pipeline.core.detections import Detections
 from pipeline.core.frame import FrameWindow
-from pipeline.core.rules import SceneKind, SceneRules
+from pipeline.core.rules import SceneRules
 from pipeline.inference.scene import SceneModel
 
 _NO_CLIP = Clip()
@@ -75,11 +75,11 @@ class SceneWork(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CameraScenes:
-    """A scene model under the rules of one camera. gated: False scores every clip, whoever is in it."""
+    """A scene model under the rules of one camera. always: also score clips that no kind admits."""
 
     engine: SceneEngine
     rules: SceneRules
-    gated: bool = True
+    always: bool = False
 
     def submit(self, work: Callable[[], SeenWindow]) -> Future[SeenWindow]:
         """See ``SceneEngine.submit``."""
@@ -103,19 +103,19 @@ class CameraScenes:
     def score(self, clip: Clip) -> tuple[ClipSeen, Clip]:
         """What is seen in a whole clip, and what is left of it for the next."""
         rule = self.rules.clip
-        watched = [kind for kind in self.rules.kinds if not self.gated or gate_is_open(clip, kind)]
+        admitted = frozenset(kind.kind for kind in self.rules.kinds if gate_is_open(clip, kind))
+        clip = clip.placed(rule)
         scores: dict[str, float] = {}
         attention: tuple[float, ...] = ()
-        region = None
-        if watched:
+        if admitted or self.always:
             began_s = time.perf_counter()
-            clip, encoded = self._encoded(clip.placed(rule))
-            scores, attention = self._scored(clip, watched)
-            region = clip.crop
+            clip, encoded = self._encoded(clip)
+            scores, attention = self.engine.model.score(clip.features())
             self.engine.on_clip(self.engine.model.files.name, encoded, time.perf_counter() - began_s)
         indices = tuple(frame.index for frame in clip.frames)
         times = (clip.frames[0].at_us, clip.frames[-1].at_us)
-        return ClipSeen(indices, *times, scores, attention, region, clip.followed), clip.stridden(rule)
+        seen = ClipSeen(indices, *times, scores, attention, clip.crop, clip.followed, admitted)
+        return seen, clip.stridden(rule)
 
     def _encoded(self, clip: Clip) -> tuple[Clip, int]:
         assert clip.crop is not None
@@ -127,10 +127,6 @@ class CameraScenes:
             pictures.append(cut(picture, clip.crop))
         features = self.engine.model.encode(pictures)
         return clip.encoded(dict(zip(missing, features, strict=True))), len(missing)
-
-    def _scored(self, clip: Clip, watched: Sequence[SceneKind]) -> tuple[dict[str, float], tuple[float, ...]]:
-        told, attention = self.engine.model.score(clip.features())
-        return {kind.kind: told[kind.kind] for kind in watched}, attention
 
 
 class _Link:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pipeline.analytics.camera import CameraAnalytics
-from pipeline.config import CameraConfig, Config, config_sha256
+from pipeline.config import CameraConfig, Config, SceneConfig, config_sha256
 from pipeline.core.ledger import FrameLedger
 from pipeline.core.rules import CameraRules, ClipRule, SceneKind, SceneRules
 from pipeline.errors import ConfigError, ModelError
 from pipeline.inference.detector import Detector
 from pipeline.inference.scene import SceneModel, load_scene_files
-from pipeline.inference.scene_manifest import SceneManifest
+from pipeline.inference.scene_manifest import KindSpec
 from pipeline.inference.store import Model, load_model
 from pipeline.services import streams
 from pipeline.services.ingest import WindowSettings
@@ -141,33 +141,34 @@ def scene_rules(camera: CameraConfig, model: SceneModel, low_score: float) -> Sc
 
     Raises ConfigError for a kind that the model does not know.
     """
-    manifest, wanted = model.manifest, camera.scene
+    wanted, manifest = camera.scene, model.manifest
     for kind in (*(wanted.kinds or ()), *wanted.thresholds):
         if kind not in manifest.kinds:
             raise ConfigError(
                 f"camera {camera.id}: scene: the model {manifest.name} knows no kind {kind!r}",
                 mend=f"it knows {', '.join(manifest.kinds)}",
             )
-    kinds = wanted.kinds if wanted.kinds is not None else tuple(manifest.kinds)
+    return scene_rules_of(model, low_score, wanted)
+
+
+def scene_rules_of(model: SceneModel, low_score: float, wanted: SceneConfig | None = None) -> SceneRules:
+    """What a scene model watches for: all its kinds, or those that ``wanted`` names, which it knows."""
+    wanted, clip, crop = wanted or SceneConfig(), model.manifest.clip, model.manifest.crop
+    kinds = wanted.kinds if wanted.kinds is not None else tuple(model.manifest.kinds)
     provenance = {
         "model": model.provenance.model,
         "model_version": model.provenance.model_version,
         "model_sha256": model.provenance.model_sha256,
     }
-    rules = tuple(_scene_kind(camera, manifest, kind) for kind in dict.fromkeys(kinds))
-    return SceneRules(clip_rule(manifest), rules, provenance, low_score)
-
-
-def clip_rule(manifest: SceneManifest) -> ClipRule:
-    """What a clip is made of, by the model's manifest."""
-    clip, crop = manifest.clip, manifest.crop
-    return ClipRule(
+    rule = ClipRule(
         clip.frames, clip.stride, clip.interval_s, clip.tolerance, crop.rule, crop.width, crop.height, crop.keep
     )  # fmt: skip
+    rules = tuple(_scene_kind(kind, model.manifest.kinds[kind], wanted) for kind in dict.fromkeys(kinds))
+    return SceneRules(rule, rules, provenance, low_score)
 
 
-def _scene_kind(camera: CameraConfig, manifest: SceneManifest, kind: str) -> SceneKind:
-    spec, own = manifest.kinds[kind], camera.scene.thresholds.get(kind)
+def _scene_kind(kind: str, spec: KindSpec, wanted: SceneConfig) -> SceneKind:
+    own = wanted.thresholds.get(kind)
     start = spec.start if own is None or own.start is None else own.start
     end = spec.start if spec.end is None else spec.end
     if own is not None and own.end is not None:

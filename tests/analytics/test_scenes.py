@@ -28,7 +28,14 @@ def seen(n: int, score: float, *, follows: bool = True, kind: str = "fight") -> 
     frames = tuple(range(first, first + 16))
     attention = tuple([0.0] * 15 + [1.0])
     return ClipSeen(
-        frames, first * 125_000, (first + 15) * 125_000, {kind: score}, attention, (0.1, 0.2, 0.6, 0.7), follows
+        frames,
+        first * 125_000,
+        (first + 15) * 125_000,
+        {"fight": score},
+        attention,
+        (0.1, 0.2, 0.6, 0.7),
+        follows,
+        frozenset({kind}),
     )
 
 
@@ -73,7 +80,8 @@ def test_a_higher_score_is_told_at_once_and_a_long_event_from_time_to_time() -> 
 def test_kinds_do_not_know_each_other() -> None:
     watcher = SceneWatcher((FIGHT, SceneKind("fall", 0.5, 0.5, clips=1)))
     both = [watcher.observe(seen(n, 0).ends_us, ClipSeen(
-        seen(n, 0).frames, seen(n, 0).starts_us, seen(n, 0).ends_us, {"fight": 0.9, "fall": fall}, (), None, n > 0
+        seen(n, 0).frames, seen(n, 0).starts_us, seen(n, 0).ends_us, {"fight": 0.9, "fall": fall}, (), None, n > 0,
+        frozenset({"fight", "fall"}),
     )) for n, fall in enumerate([0.9, 0.1, 0.1])]  # fmt: skip
     assert [[(f.kind, f.phase) for f in each] for each in both] == [
         [("fall", "start")], [("fight", "start"), ("fall", "end")], [],
@@ -96,7 +104,7 @@ def test_a_shut_gate_counts_as_nothing_seen() -> None:
     told = [
         fact
         for n, clip in enumerate(
-            [seen(0, 0.9, follows=False), seen(1, 0.9), seen(2, 0, kind="x"), seen(3, 0, kind="x")]
+            [seen(0, 0.9, follows=False), seen(1, 0.9), seen(2, 0.9, kind="x"), seen(3, 0.9, kind="x")]
         )
         for fact in watcher.observe(seen(n, 0).ends_us, clip)
     ]
