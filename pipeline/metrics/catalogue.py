@@ -228,8 +228,8 @@ _LOG = (
         "at an assignment", (), ("infer",), (), _FAST_S,
     ),
     Metric(
-        "passerby_broker_reachable", "gauge", "1 while the last attempt to reach a broker worked.",
-        "when it changes", (), CLUSTER,
+        "passerby_broker_reachable", "gauge", "1 while a broker answers, 0 once it was not heard of for some seconds.",
+        "each turn of the worker's loop: answers to heartbeats and fetches; ingest: acknowledgements, too", (), CLUSTER,
     ),
     Metric(
         "passerby_spool_size_bytes", "gauge", "Bytes of windows on disk that wait for the broker.",

@@ -25,17 +25,17 @@ from pipeline.bus.base import Malformed, Message, Record
 from pipeline.bus.codec import decode_window
 from pipeline.bus.topics import CameraState, PartitionState, Topics
 from pipeline.core.frame import Frame, FrameWindow
-from pipeline.errors import BusError, Fenced, OffsetGone, RecordMalformed, TransactionAborted
+from pipeline.errors import BusError, Fenced, OffsetGone, RecordMalformed, RecordTooLarge, TransactionAborted
 from pipeline.metrics import InferMetrics
 from pipeline.services.gathering import Gathered, Gathering
 from pipeline.services.plans import Plan, Plans
+from pipeline.services.refusals import Refusals
 from pipeline.services.restoring import RestoredPartition, Restorer
 from pipeline.services.stages import (
     CameraInUse,
     CameraPlan,
     InferStages,
     ObservationFailed,
-    Refused,
     detect_again,
 )
 from pipeline.services.worker_bus import OpenTransaction, Raw, Transactions, WindowsConsumer, WorkerBus
@@ -43,6 +43,8 @@ from pipeline.services.worker_bus import OpenTransaction, Raw, Transactions, Win
 _log = logging.getLogger(__name__)
 _POLL_S = 0.1
 _SWEEP_S = 15.0
+_KINDS: Mapping[type, str] = {RecordMalformed: "malformed", RecordTooLarge: "too_large"}
+"""Of dead letters, for the metrics."""
 _ONE_READ = 50  # offsets nearer to each other than this are read in one go
 
 
@@ -94,7 +96,7 @@ class InferSession:
         self._in_use: dict[str, tuple[int, Mapping[str, Any] | None]] = {}  # revision and document of each camera
         self._told: dict[str, tuple[CameraPlan, int]] = {}  # what the metrics know: plan and partition of a camera
         self._finished_s: dict[str, float] = {}
-        self._poison: dict[tuple[int, int], str] = {}
+        self._refusals = Refusals()
         self._of_clips: dict[tuple[int, int], bytes] = {}  # windows whose pictures belong to a restored clip
         self._stale = False
         self._swept_s = now_s()
@@ -143,7 +145,7 @@ class InferSession:
             self.stages.finish_next()
             if self._patience_s() <= 0:
                 self.commit()
-        except (TransactionAborted, ObservationFailed, OffsetGone) as error:
+        except (TransactionAborted, ObservationFailed, OffsetGone, RecordTooLarge) as error:
             self._give_up(error)
         if self._now_s() - self._swept_s >= _SWEEP_S and not self._stale:
             self._sweep()
@@ -155,7 +157,7 @@ class InferSession:
         try:
             self.stages.drain()
             self.commit()
-        except (TransactionAborted, ObservationFailed) as error:
+        except (TransactionAborted, ObservationFailed, RecordTooLarge) as error:
             self._give_up(error)
 
     @property
@@ -190,7 +192,8 @@ class InferSession:
     # -- the transaction
 
     def commit(self) -> None:
-        """Everything gathered in one transaction. Raises TransactionAborted or Fenced; what is gathered stays."""
+        """Everything gathered in one transaction. Raises TransactionAborted, RecordTooLarge or Fenced; what is gathered
+        stays."""
         if not self._gathering:
             return
         began_s = time.perf_counter()
@@ -201,7 +204,7 @@ class InferSession:
                 transaction.offsets(
                     {partition: each.next_offset for partition, each in self._gathering.partitions.items()}
                 )
-        except TransactionAborted:
+        except (TransactionAborted, RecordTooLarge):
             self._metrics.aborted(time.perf_counter() - began_s)
             raise
         except Fenced:
@@ -212,9 +215,7 @@ class InferSession:
             self._offsets[partition] = gathered.next_offset
             for topic, reason in gathered.dead:
                 self._metrics.dead_letter(topic, reason)
-        self._poison = {
-            place: why for place, why in self._poison.items() if place[1] >= self._offsets.get(place[0], place[1] + 1)
-        }
+        self._refusals.committed(self._offsets)
         self._gathering.drop()
 
     def _send(self, transaction: OpenTransaction, partition: int, gathered: Gathered) -> None:
@@ -258,6 +259,7 @@ class InferSession:
         gathered.messages += self._messages
         self._messages.clear()
         gathered.cameras[window.camera_id] = None
+        self._refusals.analysed(window)
         self._finished_s[window.camera_id] = self._now_s()
         self._metrics.analysed(window, observe_s, record.timestamp_ms)
 
@@ -269,10 +271,12 @@ class InferSession:
     def refused(self, record: Record[Raw], window: FrameWindow | None, error: Exception) -> None:
         """A dead letter, and on."""
         gathered = self._gathering.of(record.partition, record.offset + 1)
-        if window is not None and window.camera_id in self.stages.cameras:
+        cause = error.__cause__ if isinstance(error.__cause__, RecordTooLarge) else error
+        unwritten = window is not None and self._refusals.is_unwritten(window.camera_id)
+        if window is not None and window.camera_id in self.stages.cameras and not unwritten:
             gathered.cameras[window.camera_id] = None
-        kind = "malformed" if isinstance(error, RecordMalformed) else "invalid"
-        gathered.bury(self._topics, record, "windows", kind, str(error) or type(error).__name__, type(error).__name__)
+        kind = _KINDS.get(type(cause), "invalid")
+        gathered.bury(self._topics, record, "windows", kind, str(error) or type(error).__name__, type(cause).__name__)
 
     # -- what the stages ask
 
@@ -290,9 +294,7 @@ class InferSession:
         return window
 
     def _plan_of(self, record: Record[Raw], window: FrameWindow) -> CameraPlan:
-        why = self._poison.get((record.partition, record.offset))
-        if why is not None:
-            raise Refused(why)
+        self._refusals.check((record.partition, record.offset), window)
         plan = self._plans.plan(window, record.partition)
         told = self._told.get(window.camera_id)
         if told is None or told[0] is not plan:
@@ -394,12 +396,17 @@ class InferSession:
         if isinstance(error, ObservationFailed):
             # It becomes a dead letter when it comes again: who else tries would fail as well.
             _log.error("a window cannot be analysed: %s", error, exc_info=error.cause)
-            self._poison[error.place] = f"the analytics failed: {type(error.cause).__name__}: {error.cause}"
+            self._refusals.failed(error.place, f"the analytics failed: {type(error.cause).__name__}: {error.cause}")
+        elif isinstance(error, RecordTooLarge):
+            if error.key not in self.stages.cameras or not self._refusals.too_large(error):
+                raise error
+            _log.error("camera %s: its windows become dead letters until it begins anew: %s", error.key, error)
         else:
             _log.warning("going back to what is committed: %s", error)
         self._stale = True
         self.stages.forget()
         self._gathering.drop()
+        self._refusals.dropped()
         self._messages.clear()
         self._in_use.clear()
         self._finished_s.clear()
@@ -422,6 +429,7 @@ class InferSession:
             self._drop_camera(camera_id)
 
     def _drop_camera(self, camera_id: str) -> None:
+        self._refusals.forget(camera_id)
         self._in_use.pop(camera_id, None)
         self._finished_s.pop(camera_id, None)
         if self._told.pop(camera_id, None) is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.bus.base import Malformed, Message, PartitionListener, Record, Topic
-from pipeline.errors import BusError, Fenced, RecordMalformed, TransactionAborted
+from pipeline.errors import BusError, Fenced, RecordMalformed, RecordTooLarge, TransactionAborted
 
 
 class Killed(BaseException):
@@ -60,6 +60,7 @@ class LogModel:
         self.members: list[Member] = []
         self.generation = 0
         self.at: Callable[[str], None] = lambda step: None
+        self.limits: dict[str, int] = {}  # the largest value a topic takes, where there is one
         self.heard_s: Callable[[], float] = time.monotonic  # when a consumer last heard of it
 
     # -- records
@@ -241,6 +242,8 @@ class ModelTransaction:
         self._log.at("send")
         _require_alive(self._log, self._txn)
         at = self._log.partition_of(message.key) if partition is None else partition
+        if len(message.value or b"") > self._log.limits.get(topic_name, 1 << 30):
+            raise RecordTooLarge(f"a record of {message.key!r} is too large for {topic_name}", key=message.key)
         self._log.append(topic_name, message, at, self._txn)
 
     def offsets(self, next_offsets: Mapping[int, int]) -> None:

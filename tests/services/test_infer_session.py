@@ -14,7 +14,7 @@ from pipeline.bus.base import Message
 from pipeline.bus.topics import CameraDocument
 from pipeline.config import CameraConfig, camera_from_document, load_config
 from pipeline.core.events import LINE_CROSSED
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, RecordTooLarge
 from pipeline.metrics import InferMetrics
 from pipeline.services import infer_worker
 from pipeline.services.infer_session import InferSession
@@ -174,6 +174,74 @@ def test_a_state_nobody_can_read_is_buried_once_and_its_camera_begins_anew() -> 
     letters = world.output()["t.dead-letters", "a"]
     assert len(letters) == 1
     assert dict(letters[0][0])["origin_topic"] == b"t.state"
+
+
+def _many_lines(count: int = 60) -> dict[str, Any]:
+    told = document()
+    told["lines"] |= {f"line-{n}": {"points": [[0.0, 0.5], [1.0, 0.5]], "classes": ["person"]} for n in range(count)}
+    return told
+
+
+def test_a_camera_whose_state_does_not_fit_is_refused_and_the_others_go_on() -> None:
+    outputs = []
+    for limited in (False, True):
+        world = World(partitions=1)
+        large, small = world.apply("large", _many_lines()), world.apply("small", document())
+        if limited:
+            world.log.limits[world.topics.state.name] = 12_000
+        for n in range(11):
+            world.feed(window("large", n, revision=large))
+            world.feed(window("small", n, revision=small))
+        world.settle()
+        outputs.append(world.output())
+    undisturbed, output = outputs
+    for topic in ("t.counts", "t.events"):
+        assert output[topic, "small"] == undisturbed[topic, "small"]
+        assert (topic, "large") not in output
+    letters = output["t.dead-letters", "large"]
+    assert [dict(headers)["origin_offset"] for headers, _ in letters] == [b"%d" % (2 * n) for n in range(11)]
+    assert {dict(headers)["dead_error"] for headers, _ in letters} == {b"RecordTooLarge"}
+    assert all(b"too large for t.state" in dict(headers)["dead_reason"] for headers, _ in letters)
+    metrics = _session(world)._metrics.registry
+    assert metrics.value("passerby_dead_letters_total", topic="windows", reason="too_large") == 11
+
+    fits = world.apply("large", document())  # somebody mends it
+    for n in range(11, 22):
+        world.feed(window("large", n, revision=fits))
+    world.settle()
+    output = world.output()
+    assert len(output["t.dead-letters", "large"]) == 11
+    assert output["t.events", "large"]
+
+
+def test_a_camera_that_did_not_fit_is_tried_again_in_its_next_epoch() -> None:
+    world = World(partitions=1)
+    revision = world.apply("a", document())
+    for n in range(3):
+        world.feed(window("a", n, revision=revision))
+    world.settle()
+    world.log.limits[world.topics.state.name] = 100  # not even what lies in the log fits any more
+    before = world.states()["a"]
+    for n in range(3, 6):
+        world.feed(window("a", n, revision=revision))
+    world.settle()
+    assert len(world.output()["t.dead-letters", "a"]) == 3
+    assert world.states()["a"] == before, "the state is kept as it is"
+    world.log.limits.clear()
+    for n in range(3):
+        world.feed(window("a", n, epoch=2, revision=revision))
+    world.settle()
+    assert len(world.output()["t.dead-letters", "a"]) == 3
+    assert world.states()["a"] != before
+
+
+def test_what_is_too_large_and_of_no_camera_ends_the_worker() -> None:
+    world = World(partitions=1)
+    revision = world.apply("a", document())
+    world.log.limits[world.topics.state.name] = 10  # not even the marker of a partition
+    world.feed(window("a", 0, revision=revision))
+    with pytest.raises(RecordTooLarge, match="partition/0"):
+        world.settle()
 
 
 def test_the_command_works_until_the_log_is_idle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
