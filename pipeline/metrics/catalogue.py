@@ -228,7 +228,7 @@ _LOG = (
         "at an assignment", (), ("infer",), (), _FAST_S,
     ),
     Metric(
-        "passerby_broker_reachable", "gauge", "1 while a broker answers, 0 once it was not heard of for some seconds.",
+        "passerby_broker_reachable", "gauge", "1 while a broker answers, 0 while none is heard of.",
         "each turn of the worker's loop: answers to heartbeats and fetches; ingest: acknowledgements, too", (), CLUSTER,
     ),
     Metric(
