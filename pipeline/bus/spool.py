@@ -105,6 +105,7 @@ class Spool:
         self._bytes = self._kept_bytes = 0
         self.dropped: Counter[str] = Counter()
         """Frames dropped since the start, by key."""
+        self._unread: Counter[str] = Counter()
         self.damaged = 0
         """Records that could not be read back since the start."""
         try:
@@ -206,6 +207,12 @@ class Spool:
                 queue.reading = max(queue.reading, found[-1].sequence)
             self._sync_if_due()
             return found
+
+    def take_damaged(self) -> dict[str, int]:
+        """Frames by key of records that ``read`` passed over since the last call, for the account."""
+        with self._mutex:
+            told, self._unread = dict(self._unread), Counter()
+            return told
 
     def done(self, key: str, sequence: int) -> None:
         """The messages of ``key`` up to ``sequence`` are in the log: forget them."""
@@ -366,6 +373,7 @@ class Spool:
     def _skip_damaged(self, key: str, segment: Segment, entry: Entry) -> None:
         self.damaged += 1
         self.dropped[key] += entry.frames
+        self._unread[key] += entry.frames
         if len(segment.entries) == 1:
             self._delete(key, segment)
         else:

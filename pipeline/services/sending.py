@@ -396,6 +396,9 @@ class WindowSender:
             if self._not_before.get(key, now_s) > now_s:
                 continue
             found = self._spool.read(key, after=self._handed.get(key, 0), limit=1)
+            for damaged, frames in self._spool.take_damaged().items():
+                _log.error("camera %s: %d frames in the spool were damaged on the disk", damaged, frames)
+                self._ledger.dropped(damaged, frames, "failed")
             if found:
                 return found[0]
         return None

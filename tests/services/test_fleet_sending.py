@@ -207,6 +207,21 @@ def test_a_worker_that_dies_without_a_broker_leaves_its_windows_to_the_next(tmp_
     second.close()
 
 
+def test_what_the_disk_has_damaged_is_accounted_for(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "spool")
+    rig.live("gate", 0, 1, 2)  # the sender is not started: all three go to the spool
+    (file,) = (tmp_path / "spool").glob("k-gate/*")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0xFF  # in the second of three
+    file.write_bytes(data)
+    rig.sender.start(rig.broker)
+    rig.until(lambda: rig.spool.records == 0 and not rig.sender.is_sending("gate"))
+    assert rig.of("gate") == [0, 2]
+    line = rig.ledger.lines()["gate"]
+    assert (line.analysed, line.dropped, line.in_flight, line.balanced) == (2, {"failed": 1}, 0, True)
+    rig.close()
+
+
 def test_stopping_without_a_broker_puts_what_is_in_flight_on_disk(tmp_path: Path) -> None:
     rig = Rig(tmp_path / "spool")
     rig.sender.start(rig.broker)
