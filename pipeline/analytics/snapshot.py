@@ -182,6 +182,7 @@ def _dump_clip(clip: Clip) -> dict[str, Any]:
         "crop": list(clip.crop) if clip.crop is not None else None,
         "followed": clip.followed,
         "last_us": clip.last_us,
+        "due_us": clip.due_us,
         "frames": [[frame.index, frame.at_us, frame.offset, len(frame.persons)] for frame in clip.frames],
         "persons": _dump_array(np.concatenate([_NOBODY, *(frame.persons for frame in clip.frames)])),
     }
@@ -200,7 +201,9 @@ def _load_clip(state: dict[str, Any]) -> Clip | None:
         frames.append(ClipFrame(index, at_us, offset, persons[begin : begin + count]))
         begin += count
     size = (told["size"][0], told["size"][1])
-    return Clip(told["model"], told["epoch"], size, tuple(frames), crop, told["followed"], told["last_us"])
+    return Clip(
+        told["model"], told["epoch"], size, tuple(frames), crop, told["followed"], told["last_us"], told["due_us"]
+    )  # fmt: skip
 
 
 def _dump_counts(counts: CountWindows) -> dict[str, Any]:

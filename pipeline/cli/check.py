@@ -24,6 +24,7 @@ from pipeline.errors import ConfigError, ModelError, SourceError
 from pipeline.inference.store import Model, load_model
 from pipeline.services.inspection import look
 from pipeline.services.planning import CameraPlan, Plan, SourceFacts, plan
+from pipeline.services.scene_planning import scene_problems
 
 _OPEN_AT_ONCE = 8
 
@@ -99,6 +100,7 @@ def examine(config: Config, *, open_sources: bool = True, measure: bool = False,
     problems += class_problems(config, classes.get)
     facts, failures = _facts(config, timeout_s) if open_sources else ({}, _missing_files(config))
     problems += failures
+    problems += scene_problems(config, facts)
     net_ms = _measured(config, models, facts) if measure else None
     manifests = {name: model.manifest for name, model in models.items()}
     outcome = plan(config, facts, manifests, cores=_cores(), net_ms=net_ms)

@@ -25,6 +25,7 @@ from pipeline.outputs.drawing import Box, Part, Scale
 from pipeline.outputs.tail import in_words
 
 _SHOWN_WIDTH = 960
+_BAR_SHARE, _BARS_SHARE = 0.014, 0.12  # of the picture: width of one bar of attention, height of the highest
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ class EvidencePainter:
         for track in seen.tracks:
             self._track(draw, scale, track)
         self._published(draw, scale, seen)
+        self._region(draw, scale)
+        self._attention(draw, scale, seen)
         self._labels(draw, scale, seen)
         return np.asarray(image)
 
@@ -98,12 +101,39 @@ class EvidencePainter:
         draw.rectangle(box, outline=drawing.INK, width=scale.stroke_px + 2)
         draw.rectangle(box, outline=drawing.PAPER, width=scale.stroke_px)
 
+    def _region(self, draw: ImageDraw.ImageDraw, scale: Scale) -> None:
+        """The part of the picture that a scene model looked at, in every frame."""
+        region = self.event.data.get("region")
+        if region is None:
+            return
+        box = (*scale.at((region["x_min"], region["y_min"])), *scale.at((region["x_max"], region["y_max"])))
+        draw.rectangle(box, outline=drawing.INK, width=scale.stroke_px + 2)
+        draw.rectangle(box, outline=drawing.ALARM, width=scale.stroke_px)
+
+    def _attention(self, draw: ImageDraw.ImageDraw, scale: Scale, seen: SeenFrame) -> None:
+        """How much a scene model looked at each frame: a bar a frame in the corner, the present one in red."""
+        weights = attention_of(self.event)
+        if not weights:
+            return
+        bar = max(3, round(scale.width * _BAR_SHARE))
+        height, pad = round(scale.height * _BARS_SHARE), scale.pad_px
+        right, bottom = scale.width - pad, scale.height - pad
+        left, top = right - bar * len(weights) - 2 * pad, bottom - height - 2 * pad
+        draw.rectangle((left, top, right, bottom), fill=(*drawing.INK, 200))
+        most = max(weights.values())
+        for place, (index, weight) in enumerate(weights.items()):
+            x, tall = left + pad + place * bar, max(1, round(height * weight / most)) if most > 0 else 1
+            colour = drawing.ALARM if index == seen.index else drawing.PAPER
+            draw.rectangle((x, bottom - pad - tall, x + bar - 2, bottom - pad), fill=colour)
+
     def _labels(self, draw: ImageDraw.ImageDraw, scale: Scale, seen: SeenFrame) -> None:
         taken: list[Box] = []
         stamp = utc(seen.at_us).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
         head = [Part(self.event.camera_id), Part(f"{stamp} UTC"), Part(f"frame {seen.index}")]
         if seen.named:
-            head.append(Part("named by the event", drawing.ALARM))
+            weight = attention_of(self.event).get(seen.index)
+            looked = "" if weight is None else f", attention {weight:.0%}"
+            head.append(Part(f"named by the event{looked}", drawing.ALARM))
         drawing.label(draw, scale, (scale.pad_px, scale.pad_px), head, taken=taken)
         foot = [Part(in_words(self.event)[:90])]
         if self.event.data.get("bbox") is not None and seen.index == self.box_index:
@@ -116,6 +146,13 @@ class EvidencePainter:
         left, top = scale.at((bbox[0] / width, bbox[1] / height))
         right, bottom = scale.at((bbox[2] / width, bbox[3] / height))
         return left, top, max(left, right), max(top, bottom)
+
+
+def attention_of(event: Event) -> dict[int, float]:
+    """How much the model of a scene event looked at each frame, by index in their order; empty for other events."""
+    attention = event.data.get("attention") or ()
+    frames = event.data["provenance"]["frames"] if attention else ()
+    return dict(zip(frames, attention, strict=False))
 
 
 def concerned(rules: CameraRules, event: Event) -> CameraRules:

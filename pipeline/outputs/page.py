@@ -18,7 +18,7 @@ import numpy as np
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from pipeline.core.events import CAMERA_STATUS, Event
+from pipeline.core.events import CAMERA_STATUS, SCENE_EVENT, Event
 from pipeline.core.ledger import LedgerLine
 from pipeline.outputs.camera_log import CameraLog
 from pipeline.outputs.camera_section import axis_of, section
@@ -192,6 +192,8 @@ def _told(event: Event) -> str:
     data = event.data
     if event.type == CAMERA_STATUS:
         return f"{data.get('state')}: {data.get('reason')}" if data.get("reason") else str(data.get("state"))
+    if event.type == SCENE_EVENT:
+        return f"{data['kind']}: {data['phase']} (score {data['score']:.2f})"
     words = [str(data[key]) for key in ("class_id", "line", "zone", "direction", "phase", "kind") if data.get(key)]
     if isinstance(data.get("dwell_s"), int | float):
         words.append(f"after {data['dwell_s']:.1f} s")

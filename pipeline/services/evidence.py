@@ -18,7 +18,7 @@ from pipeline.bus.base import Malformed, Message, Record
 from pipeline.bus.cloudevents import decode_event
 from pipeline.bus.codec import decode_window, frame_pictures, frame_times
 from pipeline.bus.topics import Topics
-from pipeline.core.events import Event
+from pipeline.core.events import SCENE_EVENT, Event
 from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.rules import CameraRules
 from pipeline.core.tracks import TrackView
@@ -33,6 +33,7 @@ _CHUNK = 1000  # records of a partition that are looked through at once
 _BACK = 64  # windows that are read at once
 _WARM_UP_S = 3.0
 _SAME_OBJECT_IOU = 0.3
+_COMPARED = (("model_sha256", "model"), ("config_sha256", "configuration"))
 
 Looked = Callable[[int], None]
 """Told how many records were looked at."""
@@ -354,7 +355,8 @@ def _say_what_differs(seen: Seen, event: Event) -> None:
     told = event.data.get("provenance")
     if told is None:
         return
-    for name, what in (("model_sha256", "model"), ("config_sha256", "configuration")):
+    # A scene event is of another model than the one that finds the boxes that are drawn.
+    for name, what in _COMPARED[1:] if event.type == SCENE_EVENT else _COMPARED:
         if told[name] != seen.model[name]:
             seen.notes.append(
                 f"boxes and track are drawn with another {what} than the event's "

@@ -12,6 +12,7 @@ from pipeline.errors import OutputError
 from pipeline.outputs.evidence import (
     EvidencePainter,
     SeenFrame,
+    attention_of,
     file_facts,
     write_bytes,
     write_picture,
@@ -84,7 +85,7 @@ def told(found: Cut, seen: Seen | None, best: CutFrame, files: dict[str, Path]) 
             for each in found.windows
             if each.place.offset in shown
         ],
-        "frames": [_frame(each, best) for each in found.frames],
+        "frames": [_frame(each, best, attention_of(event).get(each.frame.index)) for each in found.frames],
         "missing_frames": list(found.missing),
         "provenance": event.data.get("provenance"),
         "drawn": _drawn(seen),
@@ -94,14 +95,16 @@ def told(found: Cut, seen: Seen | None, best: CutFrame, files: dict[str, Path]) 
     }
 
 
-def _frame(each: CutFrame, best: CutFrame) -> dict[str, Any]:
+def _frame(each: CutFrame, best: CutFrame, attention: float | None) -> dict[str, Any]:
     height, width = each.frame.picture.shape[:2]
+    looked = {} if attention is None else {"attention": attention}
     return {
         "frame": each.frame.index,
         "captured_at": rfc3339(each.frame.captured_at_us),
         "pts_s": each.frame.pts_us / 1e6,
         "offset": each.place.offset,
         "named": each.named,
+        **looked,
         "shown_as_still": each is best,
         "width": width,
         "height": height,
@@ -120,10 +123,14 @@ def _drawn(seen: Seen | None) -> dict[str, Any]:
 
 
 def _best(found: Cut, seen: Seen | None) -> CutFrame:
-    """The frame whose recomputed box fits the published one best, else the middle of those named, else the last."""
+    """The frame whose recomputed box fits the published one best, or that a scene model looked at most; else the
+    middle of those named, else the last."""
     if seen is not None and seen.box_index is not None:
         return next(each for each in found.frames if each.frame.index == seen.box_index)
     named = [each for each in found.frames if each.named]
+    weights = attention_of(found.event.event)
+    if weights and named:
+        return max(named, key=lambda each: weights.get(each.frame.index, 0.0))
     return named[len(named) // 2] if named else found.frames[-1]
 
 

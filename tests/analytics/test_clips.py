@@ -47,16 +47,42 @@ def test_sixteen_frames_are_a_clip_and_every_eight_more_the_next() -> None:
 
 
 def test_frames_that_come_denser_are_thinned_out_by_their_time() -> None:
-    at_15_fps = _clips(instants(5, 15))
-    assert at_15_fps == [(30, False), (46, True), (62, True)]
-    assert len(_clips(instants(8, 30))) == len(_clips(instants(8, 10)))
+    for fps in (8, 10, 12.5, 15, 25, 30, 50):
+        assert len(_clips(instants(5.99, fps))) == 5, fps
+    took = Clip().under(RULES)
+    for n, t_s in enumerate(instants(1.7, 25)):
+        took = _take(took, n, t_s)
+    gaps = [later.at_us - earlier.at_us for earlier, later in itertools.pairwise(took.frames)]
+    assert sum(gaps) / len(gaps) == pytest.approx(125_000, rel=0.04)
+    assert max(gaps) <= 160_000
 
 
-def test_a_source_of_10_frames_sampled_8_times_a_second_makes_clips() -> None:
+@pytest.mark.parametrize("fps", [10, 12.5, 15, 24, 25, 30])
+def test_all_that_is_sampled_of_a_source_is_taken(fps: float) -> None:
     sampler = Sampler(8.0)
-    times = [n / 10 for n in range(50) if sampler.take(n * 100_000)]
-    assert max(later - earlier for earlier, later in itertools.pairwise(times)) == pytest.approx(0.2)
-    assert len(_clips(times)) == 4
+    times = [t_s for t_s in instants(8.9, fps) if sampler.take(round(t_s * 1e6))]
+    clip = Clip().under(RULES)
+    for n, t_s in enumerate(times[:15]):
+        clip = _take(clip, n, t_s)
+    assert len(clip.frames) == 15
+    assert len(_clips(times)) == 8
+
+
+def test_a_camera_of_few_frames_makes_clips_as_far_as_it_goes() -> None:
+    assert _clips(instants(5, 4.1))
+    assert not _clips(instants(9, 3.9))
+
+
+def test_clips_that_share_no_frame_follow_each_other_too() -> None:
+    rule = replace(RULE, stride=16)
+    clip, told = Clip().under(RULES), []
+    for n, t_s in enumerate(instants(5, 8)):
+        clip = _take(clip, n, t_s)
+        if clip.is_whole(rule):
+            told.append((n, clip.followed))
+            clip = clip.placed(rule).stridden(rule)
+    assert told == [(15, False), (31, True)]
+    assert clip.crop is not None
 
 
 def test_a_gap_another_epoch_and_another_size_begin_a_clip_anew() -> None:
