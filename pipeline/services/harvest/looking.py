@@ -7,12 +7,13 @@ was drawn, so the masks of the camera's newest document are painted here once mo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.analytics.camera import CameraAnalytics
 from pipeline.bus.base import Malformed
@@ -36,6 +37,7 @@ from pipeline.sources.masking import mask_pixels, paint, reach_px
 from pipeline.sources.open import may_end
 
 _TOGETHER = 8  # frames of a recording that the network may work on at once
+_CODED_PX = 16.0  # JPEG spreads what is under a mask over the blocks that it touches
 Masks = tuple[tuple[Point, ...], ...]
 
 
@@ -194,7 +196,7 @@ def looks_at_log(
             now = plans.plan(record.value, index.partition)
             if judge is None or now is not plan:
                 plan, judge = now, _Judge(now.detector, now.analytics(None))
-            window = _masked(record.value, masks or now.camera.masks)
+            window = record.value if now.camera.masks == masks else _masked(record.value, masks)
             origin = Origin(topic=record.topic, partition=record.partition, offset=record.offset)
             yield from judge.looks(window, origin, f"{record.topic}/{record.partition}/{record.offset}")
             done += 1
@@ -209,18 +211,17 @@ def _newest_masks(plans: Plans, camera_id: str) -> Masks:
 
 
 def _masked(window: FrameWindow, masks: Masks) -> FrameWindow:
-    """The window with ``masks`` painted over its pictures, whatever was painted before."""
+    """The window with ``masks`` painted over its pictures, whatever was painted before they were coded."""
     if not masks or not window.frames:
         return window
-    pixels: Mapping[tuple[int, int], np.ndarray] = {
-        (height, width): mask_pixels(
-            masks, width, height, (reach_px(window.width, width), reach_px(window.height, height))
-        )
-        for height, width in {frame.picture.shape[:2] for frame in window.frames}
-    }
     frames = []
+    painted: dict[tuple[int, int], NDArray[np.intp]] = {}
     for frame in window.frames:
         picture = np.array(frame.picture)  # the decoder's own may not be written to
-        paint(picture, pixels[picture.shape[0], picture.shape[1]])
+        height, width = size = picture.shape[:2]
+        if size not in painted:
+            reach = reach_px(window.width, width) + _CODED_PX, reach_px(window.height, height) + _CODED_PX
+            painted[size] = mask_pixels(masks, width, height, reach)
+        paint(picture, painted[size])
         frames.append(replace(frame, picture=picture))
     return replace(window, frames=tuple(frames))
