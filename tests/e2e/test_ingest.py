@@ -15,9 +15,13 @@ from typing import Any
 
 import pytest
 
+from pipeline.bus.base import Message
+from pipeline.bus.kafka import KafkaBus
+from pipeline.bus.topics import Topics
 from pipeline.config import KafkaConfig, load_config
 from pipeline.core.frame import FrameWindow
 from pipeline.services.ingest import through_encoding
+from pipeline.services.log import untouched
 from tests.broker import Broker, BrokerMaker
 from tests.e2e.feeding import windows_of
 from tests.e2e.ingesting import (
@@ -120,6 +124,34 @@ def test_a_fleet_is_sent_once_with_the_very_windows_of_one_process(broker: Broke
     assert {camera_id: len(again[camera_id]) for camera_id in cameras} == {
         camera_id: len(log[camera_id]) for camera_id in cameras
     }
+
+
+def test_a_damaged_document_is_one_dead_letter_however_many_read_it(
+    broker: Broker, prefix: str, tmp_path: Path
+) -> None:
+    settings, topics = broker.settings(prefix), Topics(prefix)
+    clip = write_clip(tmp_path / "clip.mp4", frames=30)
+    config = write_config(tmp_path / "p.yaml", settings, {"film": {"source": str(clip)}})
+    set_up(config)
+
+    with KafkaBus(settings, client_id="test") as bus, workers(config) as start:
+        producer = bus.producer(untouched(topics.cameras))
+        producer.send_message(Message("yard", b"{half"))
+        producer.flush(30)
+        reader = bus.reader(topics.dead_letters)
+
+        def letters() -> list[Any]:
+            ends = reader.ends(reader.partitions())
+            return [record.value for partition, end in ends.items() for record in reader.read(partition, 0, end)]
+
+        first = start("a")
+        until(lambda: bool(letters()), PATIENCE_S, "the dead letter")
+        until(lambda: bool(bus.committed(settings.ingest_group_name, topics.cameras.name)), PATIENCE_S, "the offset")
+        assert first.stop() == 0
+        assert start("b", "--once").wait(PATIENCE_S) == 0
+        (letter,) = letters()
+    assert (letter.message, letter.topic, letter.by) == (Message("yard", b"{half"), topics.cameras.name, "ingest")
+    assert "not JSON" in letter.reason
 
 
 def test_kill_9_of_a_reader_loses_and_doubles_no_frame(broker: Broker, prefix: str, tmp_path: Path, film: Path) -> None:
