@@ -13,6 +13,8 @@ import typer
 from pipeline.errors import PasserbyError, UsageError
 from training.commands import classifier as classifier_commands
 from training.commands import quantise as quantise_commands
+from training.commands import tools as tool_commands
+from training.scene import cli as scene_commands
 
 if TYPE_CHECKING:
     from pipeline.inference.store import Model
@@ -28,6 +30,8 @@ app = typer.Typer(
 
 classifier_commands.register(app)
 quantise_commands.register(app)
+tool_commands.register(app)
+scene_commands.register(app)
 
 
 class Activation(StrEnum):
@@ -76,6 +80,8 @@ def detector(
 
         passerby-train detector --start runs/first/best.pt --activation hardswish --taught 0.5 --out runs/quick
 
+        torchrun --nproc-per-node 2 -m training.cli detector --init yolox_nano.onnx --out runs/first
+
     The data file names sets of pictures (YOLO text or COCO JSON) and which classes each labels:
 
         root: /data
@@ -85,6 +91,7 @@ def detector(
     """
     import torch
 
+    from training.distributed import joined
     from training.session import Start, train_detector
     from training.trainer import Recipe
 
@@ -93,7 +100,8 @@ def detector(
         epochs=epochs, pictures=pictures, batch=batch, seed=seed, workers=workers,
         activation=activation.value, taught=taught, step=step,
     )  # fmt: skip
-    best = train_detector(data, root, Start(init, start, share), out, recipe, resume=resume)
+    with joined():
+        best = train_detector(data, root, Start(init, start, share), out, recipe, resume=resume)
     typer.echo(f"best validation {best:.3f} (mean AP50 of people and vehicles); weights in {out}")
 
 
@@ -216,3 +224,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         sys.stderr.write(f"passerby-train: {error.name} is not installed (pip install 'passerby[training]')\n")
         sys.exit(2)
+
+
+if __name__ == "__main__":  # python -m training.cli, for torchrun
+    main()

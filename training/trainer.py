@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, UsageError
 from training.augment import AugmentedPictures, collate
+from training.distributed import average_gradients, given_by_first, place, share_of, told_by_first
 from training.losses import Losses, Targets, detection_losses, distillation_losses
 from training.models.backbone import Activation
 from training.models.detector import Cells, Detector
@@ -108,10 +109,18 @@ class Training:
     def run(self, pictures: AugmentedPictures, validate: Callable[[Detector], float]) -> Detector:
         """Train to the end or until validation stops getting better; the averaged weights of the best epoch."""
         recipe = self.recipe
+        rank, processes = place()
+        if recipe.batch % processes:
+            raise UsageError(f"a batch of {recipe.batch} cannot be shared by {processes} processes")
+        given_by_first(self.network)
+        given_by_first(self.averaged)
         while self.epoch < recipe.epochs and not self._stuck():
             pictures.epoch = self.epoch
-            batches = DataLoader(pictures, recipe.batch, num_workers=recipe.workers, collate_fn=collate)
-            bar = tqdm(batches, desc=f"epoch {self.epoch + 1}/{recipe.epochs}", unit="batch")
+            batches = DataLoader(
+                pictures, max(1, recipe.batch // processes), sampler=share_of(len(pictures), recipe.batch),
+                num_workers=recipe.workers, collate_fn=collate,
+            )  # fmt: skip
+            bar = tqdm(batches, desc=f"epoch {self.epoch + 1}/{recipe.epochs}", unit="batch", disable=rank > 0)
             for images, wanted in bar:
                 inputs = images.float().contiguous(memory_format=torch.channels_last)
                 self.network.bend(self._bent())
@@ -119,17 +128,20 @@ class Training:
                 losses = self._losses(inputs, rows, cells, wanted)
                 self.network.zero_grad()
                 (losses.scores + losses.boxes).backward()  # type: ignore[no-untyped-call]
+                average_gradients(self.network.parameters())
                 nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
                 self.optimizer.step(self._step_size(len(batches)))
                 self.step += 1
                 self._average()
                 bar.set_postfix(_shown(losses))
             self.averaged.bend(1.0)  # as it will run, also while it is still on its way there
-            self.history.append(validate(self.averaged))
+            self.history.append(told_by_first(lambda: validate(self.averaged)))
             if self.history[-1] == max(self.history):
                 self.save(BEST)
             self.epoch += 1
             self.save(CHECKPOINT)
+        if rank > 0:
+            return self.averaged.eval()
         return load_weights(self.folder / BEST)
 
     def _losses(self, inputs: Tensor, rows: Tensor, cells: Cells, wanted: Targets) -> Losses:
@@ -161,7 +173,9 @@ class Training:
         return bool(self.recipe.patience) and len(self.history) - 1 - best >= self.recipe.patience
 
     def save(self, name: str) -> None:
-        """Write a checkpoint, whole or not at all."""
+        """Write a checkpoint, whole or not at all. Of several processes the first does."""
+        if place()[0] > 0:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "recipe": asdict(self.recipe),

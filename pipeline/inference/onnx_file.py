@@ -17,7 +17,9 @@ MAX_MODEL_BYTES = 512 * 1024 * 1024
 """A detector for video is a few megabytes; anything near this is a mistake."""
 
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"})
-"""Whose operators ONNX Runtime has built in: ONNX's own, and its additions (quantised and fused ones)."""
+"""Whose operators ONNX Runtime has built in: ONNX's own, and its additions (quantised and fused ones).
+
+Others may be imported (ONNX Runtime itself writes half a dozen into what it optimises) but not used."""
 REFUSED = frozenset({"EPContext", "PythonOp", "PythonOpGrad"})
 """Operators of those domains that load or call what is not in the file."""
 
@@ -25,7 +27,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 # message -> field -> the message in it; the numbers are onnx.proto's
 _INNER: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 8: "opset", 20: "training", 25: "function"},
+    "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
     "function": {7: "node", 11: "attribute"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -33,11 +35,8 @@ _INNER: dict[str, dict[int, str]] = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
-    "opset": {},
 }
-# where a message names a domain; of nodes also the field of the operator's name
-_DOMAIN = {"node": 7, "opset": 1}
-_OPERATOR = 4
+_OPERATOR, _DOMAIN = 4, 7  # fields of a node
 _MODEL_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
 _GRAPH, _FUNCTION = 7, 25
 _ITS_DOMAIN = 10
@@ -125,7 +124,7 @@ def _walk(data: memoryview, message: str, depth: int, own: frozenset[str]) -> No
     for field, wire, value in _fields(data):
         if message == "node" and field == _OPERATOR and wire == _BYTES:
             operator = bytes(value).decode("utf-8", "replace")
-        if field == _DOMAIN.get(message) and wire == _BYTES:
+        if message == "node" and field == _DOMAIN and wire == _BYTES:
             domain = bytes(value).decode("utf-8", "replace")
         if message == "tensor" and field == _EXTERNAL_DATA and wire == _BYTES:
             raise _External(_text(value))
@@ -138,7 +137,7 @@ def _walk(data: memoryview, message: str, depth: int, own: frozenset[str]) -> No
     if operator in REFUSED and domain in DOMAINS:
         raise _Foreign(f"the operator {operator}")
     if domain not in DOMAINS and domain not in own:
-        raise _Foreign(f"{operator or 'operators'} of {domain!r}")
+        raise _Foreign(f"{operator or 'an operator'} of {domain!r}")
 
 
 def _functions(data: memoryview) -> frozenset[str]:

@@ -60,7 +60,8 @@ class Training:
         torch.manual_seed(recipe.seed)
         self.classes, self.recipe, self.folder = tuple(classes), recipe, folder
         self.device = torch.device(device)
-        self.network = Classifier(len(classes), recipe.channels, recipe.dropout).to(self.device)
+        network = Classifier(len(classes), recipe.channels, recipe.dropout)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = optimizer_of(recipe.optimizer, self.network.parameters(), recipe.step, recipe.weight_decay)
         self.amp = recipe.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
@@ -95,8 +96,9 @@ class Training:
         return load_classifier(self.folder / BEST)[0]
 
     def _step(self, images: Tensor, labels: Tensor) -> float:
+        fed = images.float().contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.float16, enabled=self.amp):
-            loss = loss_of(self.recipe, self.network(images.float()).float(), labels)
+            loss = loss_of(self.recipe, self.network(fed).float(), labels)
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
