@@ -16,10 +16,12 @@ pytest.importorskip("pycocotools")
 
 from typer.testing import CliRunner  # noqa: E402
 
+from pipeline.cli import build as passerby  # noqa: E402
 from pipeline.core.detections import Detections  # noqa: E402
 from pipeline.errors import ModelError, UsageError  # noqa: E402
 from pipeline.inference.detector import Detector as Runner  # noqa: E402
 from pipeline.inference.store import load_model  # noqa: E402
+from pipeline.sources.synthetic import street, write_video  # noqa: E402
 from training.cli import app  # noqa: E402
 from training.datasets import CLASSES  # noqa: E402
 from training.evaluate import Picture, ap50  # noqa: E402
@@ -58,6 +60,23 @@ def test_train_resume_evaluate_export_run(data_file: Path, tmp_path: Path) -> No
     fit = detector.fit(160, 90)
     found = detector.detect([np.zeros((fit.height, fit.width, 3), np.uint8)], [(160, 90)])
     assert found[0].classes == CLASSES
+    _counted_with(model, tmp_path)
+
+
+def _counted_with(model: Path, tmp_path: Path) -> None:
+    """The whole pipeline, as a user calls it, with the model that was just trained."""
+    clip, out = tmp_path / "street.mp4", tmp_path / "out"
+    write_video(street(11, duration_s=12.0, width=320, height=180), clip, 2)
+    told = CliRunner().invoke(
+        passerby(), ["run", str(clip), "--model", str(model), "--line", "0,0.6,1,0.6", "--out", str(out), "--quiet"],
+        catch_exceptions=False,
+    )  # fmt: skip
+    assert told.exit_code == 0, told.output
+    counts = [json.loads(line) for line in (out / "counts.jsonl").read_text("utf-8").splitlines()]
+    made_by = {each["data"]["provenance"]["model_sha256"] for each in counts}
+    assert made_by == {load_model(model).manifest.sha256}
+    ledger = json.loads((out / "ledger.json").read_text("utf-8"))["cameras"]["street"]
+    assert (ledger["analysed"], ledger["balanced"]) == (24, True)
 
 
 def test_silu_weights_become_a_relu_network_taught_by_them(data_file: Path, tmp_path: Path) -> None:
@@ -150,5 +169,5 @@ def test_average_precision_counts_a_truck_for_a_car_and_ignores_what_is_cut() ->
 
 
 def test_help_teaches_with_examples() -> None:
-    for command in ("detector", "evaluate", "export", "card"):
+    for command in ("detector", "classifier", "data", "evaluate", "export", "quantise", "explain", "tune", "card"):
         assert "Example" in _invoke(command, "--help")
