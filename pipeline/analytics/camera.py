@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.analytics import snapshot
 from pipeline.analytics.clips import Clip, ClipSeen
+from pipeline.analytics.condition import ConditionWatcher
 from pipeline.analytics.counts import CountWindows, Presence, copy_tally
 from pipeline.analytics.event_writer import EventWriter, Scene
 from pipeline.analytics.lines import Crossing, LineCounter
@@ -24,6 +25,7 @@ from pipeline.core.classes import GROUPS, Group, expand
 from pipeline.core.detections import Detections
 from pipeline.core.events import Crossings, Event, Origin
 from pipeline.core.frame import Frame, FrameWindow
+from pipeline.core.picture_facts import picture_facts
 from pipeline.core.rules import CameraRules
 from pipeline.core.tracks import TrackView
 
@@ -48,7 +50,7 @@ class Observation:
 
 
 class CameraAnalytics:
-    """Tracker, lines, zones, count windows and scene events of one camera.
+    """Tracker, lines, zones, count windows, scene events and the condition of one camera.
 
     Followed are the classes of the two groups and those that a line or zone names. provenance: ``model``,
     ``model_version``, ``model_sha256``, ``config_sha256``; goes into every event. ``clip`` is only kept here, for the
@@ -66,6 +68,7 @@ class CameraAnalytics:
         self.zones = [ZoneWatcher(rule) for rule in rules.zones]
         self.counts = CountWindows(rules)
         self.scenes = SceneWatcher(rules.scene.kinds if rules.scene is not None else ())
+        self.condition = ConditionWatcher(rules.condition)
         self.clip: Clip | None = None
         self.scene: Scene | None = None
         self.streaming = False  # a frame of the epoch came, and it has not been closed since
@@ -93,6 +96,8 @@ class CameraAnalytics:
         crossings = self._watch(tracks, ended, size)
         self._crowds(tracks, present, at_us)
         self._happened(self.scenes.observe(at_us, clip))
+        if self.condition.kinds or self.condition.open is not None:
+            self._tampered(self.condition.observe(at_us, frame.index, picture_facts(frame.picture)))
         presence = self._presence(tracks, present, detections)
         self._account(crossings, presence)
         zones = {zone.rule.name: presence[f"zone:{zone.rule.name}"] for zone in self.zones}
@@ -188,6 +193,15 @@ class CameraAnalytics:
         for fact in facts:
             self.writer.happened(self.scene, fact, self.scene.at_us, provenance)
 
+    def _tampered(self, facts: Sequence[SceneFact]) -> None:
+        """Tell of the pictures' condition: the scene event, and what it makes of the camera's status."""
+        assert self.scene is not None
+        for fact in facts:
+            self.writer.condition(self.scene, fact, self.scene.at_us)
+        changed = [fact for fact in facts if fact.phase != "update"]
+        if changed and self.streaming:
+            self.writer.usable(self.scene, changed[-1], self.scene.at_us)
+
     def _presence(self, tracks: Tracks, present: NDArray[np.bool_], detections: Detections) -> Presence:
         """Who is there: by group, by class (every followed class the model knows is named) and by zone."""
         groups: dict[str, int] = dict.fromkeys(GROUPS, 0)
@@ -233,7 +247,7 @@ class CameraAnalytics:
             self.writer.counted(self.scene, span, at_us, self.counts.since_us)
 
     def _close(self) -> None:
-        """End every track, every crowd, every scene event and the open count window of the epoch."""
+        """End every track, crowd, scene event and condition, and the open count window of the epoch."""
         if not self.streaming:
             return
         assert self.scene is not None
@@ -247,6 +261,7 @@ class CameraAnalytics:
             for crowd in zone.disperse(self.scene.at_us):
                 self.writer.crowd(self.scene, crowd)
         self._happened(self.scenes.close())
+        self._tampered(self.condition.close())
         self._tell_span(self.scene.at_us)
 
     def _observation(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.analytics.condition import REASONS, RULES_MADE_IT
 from pipeline.analytics.counts import ClosedSpan
 from pipeline.analytics.lines import Crossing
 from pipeline.analytics.scenes import SceneFact
@@ -165,6 +166,18 @@ class EventWriter:
             x_min, y_min, x_max, y_max = (round(min(max(side, 0.0), 1.0), 6) for side in fact.region)
             data["region"] = BBox(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max)
         self._write(scene, SCENE_EVENT, at_us, f"scene:{fact.kind}:{fact.phase}", "", data)
+
+    def condition(self, scene: Scene, fact: SceneFact, at_us: int) -> None:
+        """scene.event of a kind that rules judge, not a network."""
+        self.happened(scene, fact, at_us, RULES_MADE_IT)
+
+    def usable(self, scene: Scene, fact: SceneFact, at_us: int) -> None:
+        """camera.status: tampered when ``fact`` is a start, up again when it is an end."""
+        if fact.phase == "start":
+            status = StreamStatus("tampered", f"{fact.kind}: {REASONS[fact.kind]}", at_us)
+        else:
+            status = StreamStatus("up", f"no longer {fact.kind}", at_us)
+        self.status(scene, status, scene.index)
 
     def status(self, scene: Scene, status: StreamStatus, sequence: int) -> None:
         """camera.status"""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import deque
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analytics.clips import Clip, ClipFrame
+from pipeline.analytics.condition import ConditionWatcher, Open, Run, Stillness
 from pipeline.analytics.counts import CountWindows, Level, Span
 from pipeline.analytics.event_writer import Scene
 from pipeline.analytics.lines import LineCounter, Passing
 from pipeline.analytics.motion import Motion
 from pipeline.analytics.scenes import SceneWatcher, restored
 from pipeline.analytics.tracker import Tracker
+from pipeline.analytics.view import View
 from pipeline.analytics.zones import Stay, ZoneWatcher
 from pipeline.core.rules import LineRule, ZoneRule
 from pipeline.errors import RecordMalformed
@@ -46,6 +49,8 @@ def dump(camera: CameraAnalytics) -> bytes:
     }
     if camera.scenes.states:
         state["scenes"] = _dump_scenes(camera.scenes)
+    if camera.condition.last_us is not None:
+        state["condition"] = _dump_condition(camera.condition)
     if camera.clip is not None:
         state["clip"] = _dump_clip(camera.clip)
     return json.dumps(state, separators=(",", ":")).encode()
@@ -70,6 +75,8 @@ def load(camera: CameraAnalytics, blob: bytes) -> None:
         if "scenes" in state:
             camera.scenes.states = restored(state["scenes"]["states"])
             camera.scenes.clip_us = state["scenes"]["clip_us"]
+        if "condition" in state and (camera.condition.kinds or state["condition"]["open"]):
+            _load_condition(camera.condition, state["condition"])
         camera.clip = _load_clip(state) if camera.rules.scene is not None else None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise RecordMalformed(f"not a camera's state: {type(error).__name__}: {error}") from error
@@ -172,6 +179,40 @@ def _load_zone(zone: ZoneWatcher, state: dict[str, Any] | None) -> None:
 
 def _dump_scenes(scenes: SceneWatcher) -> dict[str, Any]:
     return {"states": {kind: asdict(state) for kind, state in scenes.states.items()}, "clip_us": scenes.clip_us}
+
+
+_VIEW = ("gray", "detail", "spread")
+_PICTURES = ("gray", "elsewhere")
+
+
+def _dump_condition(condition: ConditionWatcher) -> dict[str, Any]:
+    view, still = condition.view, condition.still
+    return {
+        "view": {
+            **{name: _dump_array(getattr(view, name)) for name in _VIEW},
+            "frames": view.frames,
+            "since_us": view.since_us,
+            "last_us": view.last_us,
+            "alike": view.alike,
+        },
+        "still": {**asdict(still), "recent": [list(pair) for pair in still.recent]},
+        "runs": {kind: asdict(run) for kind, run in condition.runs.items()},
+        "open": asdict(condition.open) if condition.open is not None else None,
+        **{name: _dump_array(gray) if (gray := getattr(condition, name)) is not None else None for name in _PICTURES},
+        "began_us": condition.began_us,
+        "last_us": condition.last_us,
+    }
+
+
+def _load_condition(condition: ConditionWatcher, state: dict[str, Any]) -> None:
+    condition.view = View(**{**state["view"], **{name: _load_array(state["view"][name]) for name in _VIEW}})
+    recent = deque((at_us, same) for at_us, same in state["still"]["recent"])
+    condition.still = Stillness(**{**state["still"], "recent": recent})
+    condition.runs = {kind: Run(**run) for kind, run in state["runs"].items()}
+    condition.open = Open(**state["open"]) if state["open"] is not None else None
+    for name in _PICTURES:
+        setattr(condition, name, _load_array(state[name]) if state[name] is not None else None)
+    condition.began_us, condition.last_us = state["began_us"], state["last_us"]
 
 
 def _dump_clip(clip: Clip) -> dict[str, Any]:

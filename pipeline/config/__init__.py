@@ -22,6 +22,7 @@ from pipeline.config.models import CameraConfig, Config
 from pipeline.config.problems import ConfigProblems, Problem
 from pipeline.config.secrets import SecretText, SecretUrl, redact
 from pipeline.config.sections import (
+    ConditionConfig,
     CountsConfig,
     InferenceConfig,
     LineConfig,
@@ -38,6 +39,7 @@ from pipeline.config.videos import config_from_videos
 __all__ = [
     "CameraConfig",
     "ClassesOf",
+    "ConditionConfig",
     "Config",
     "ConfigProblems",
     "CountsConfig",

@@ -19,6 +19,7 @@ from pipeline.config.kafka import KafkaConfig
 from pipeline.config.problems import Problem, Severity, fault
 from pipeline.config.secrets import MASK, SecretUrl, redact, secrets_in
 from pipeline.config.sections import (
+    ConditionConfig,
     CountsConfig,
     InferenceConfig,
     LineConfig,
@@ -58,6 +59,7 @@ class _CameraDefaults(Section):
     thresholds: ThresholdsConfig = ThresholdsConfig()
     tracker: TrackerConfig = TrackerConfig()
     scene: SceneConfig = SceneConfig()
+    condition: ConditionConfig = ConditionConfig()
 
 
 class CameraConfig(_CameraDefaults):
@@ -113,8 +115,9 @@ class CameraConfig(_CameraDefaults):
             for k, z in self.zones.items()
         ]
         return CameraRules(
-            self.id, tuple(lines), tuple(zones), self.counts.window_s, self.sample_fps, self.tracker.overrides()
-        )
+            self.id, tuple(lines), tuple(zones), self.counts.window_s, self.sample_fps, self.tracker.overrides(),
+            condition=self.condition.kinds,
+        )  # fmt: skip
 
 
 class Config(_CameraDefaults):

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pipeline.config import shapes
 from pipeline.config.problems import fault
 from pipeline.config.secrets import SecretText, SecretUrl
-from pipeline.core.rules import DEFAULT_CLASSES
+from pipeline.core.rules import CONDITION_KINDS, DEFAULT_CLASSES, ConditionKind
 
 NAME_PATTERN = r"^[^\x00-\x1f\x7f/\\]{1,64}$"
 
@@ -247,6 +247,22 @@ class SceneConfig(Section):
     def is_on(self) -> bool:
         """Whether clips are looked at."""
         return self.model is not None and self.kinds != ()
+
+
+def _in_order(kinds: tuple[ConditionKind, ...]) -> tuple[ConditionKind, ...]:
+    """Each once and in one order: however they are written, the meaning (and its hash) is the same."""
+    return tuple(kind for kind in CONDITION_KINDS if kind in kinds)
+
+
+class ConditionConfig(Section):
+    """What is told of when a camera's pictures are not what they should be: scene events, and the status `tampered`."""
+
+    kinds: Annotated[tuple[ConditionKind, ...], BeforeValidator(shapes.one_or_many), AfterValidator(_in_order)] = Field(
+        CONDITION_KINDS,
+        description="Which: `black`, `glare` (a light blinds it), `covered`, `defocused`, `moved` (a camera that turns "
+        "on purpose needs a list without it), `frozen` (the same picture over and over). `[]` switches it off.",
+        examples=[["black", "covered", "frozen"]],
+    )
 
 
 class InferenceConfig(Section):

@@ -238,7 +238,7 @@ class CameraStatus(TypedDict):
 
 
 class SceneEvent(TypedDict):
-    """Something that takes a while (a fight, a fall, a covered camera), as the CNN-LSTM saw it."""
+    """Something that takes a while (a fight, a fall, a covered camera), as the CNN-LSTM or a rule saw it."""
 
     camera_id: CameraId
     epoch: Epoch
@@ -249,12 +249,20 @@ class SceneEvent(TypedDict):
     score: Annotated[Share, Says("The highest score so far.")]
     attention: Annotated[
         list[Share],
-        Says("How much the network looked at each frame of provenance.frames, in the same order; they sum to 1."),
+        Says(
+            "How much the network looked at each frame of provenance.frames, in the same order; they sum to 1. Empty "
+            "for what a rule saw."
+        ),
     ]
     region: NotRequired[Annotated[BBox, Says("The part of the picture that the model looked at; all of it if absent.")]]
     frame: FrameSize
     time_source: TimeSource
-    provenance: Annotated[Provenance, Says("Of the scene model; its model_sha256 is that of its manifest's text.")]
+    provenance: Annotated[
+        Provenance,
+        Says(
+            "Of the scene model; its model_sha256 is that of its manifest's text. Of a rule: of its name and version."
+        ),
+    ]
     origin: Origin
 
 

@@ -11,6 +11,10 @@ Anchor = Literal["bottom_center", "center", "top_center"]
 
 DEFAULT_CLASSES = ("person", "vehicle")
 
+ConditionKind = Literal["black", "glare", "covered", "defocused", "moved", "frozen"]
+CONDITION_KINDS: tuple[ConditionKind, ...] = ("black", "glare", "covered", "defocused", "moved", "frozen")
+"""What can be wrong with a camera's pictures; what comes first hides what comes after."""
+
 
 @dataclass(frozen=True, slots=True)
 class LineRule:
@@ -111,4 +115,5 @@ class CameraRules:
     count_window_s: float = 10.0
     sample_fps: float = 8.0
     tracker: dict[str, float] = field(default_factory=dict)  # overrides of the tracker's own defaults
+    condition: tuple[str, ...] = ()  # of CONDITION_KINDS: what is told of when it is wrong with the pictures
     scene: SceneRules | None = None

@@ -64,7 +64,7 @@ def test_the_name_of_the_camera_belongs_to_it() -> None:
 def test_it_is_sha256_over_canonical_json_and_stays_as_it_is() -> None:
     """Pinned: a change here changes the provenance of every event; make it on purpose."""
     config = read_config("cameras: {a: {source: a.mp4}}", "f", Path("/x"), {})
-    assert config_sha256(config.camera("a")) == "a6caa31fa6061dea543c040d8be23b15c5645f1bac9dc0ab35ba7b9441b2f680"
+    assert config_sha256(config.camera("a")) == "97421c66742ddca11a257380bc93dc6ca941568d3a87edc6c9064d99f6dd04eb"
 
 
 def test_the_whole_is_the_hash_of_all_cameras() -> None:
@@ -78,3 +78,8 @@ def test_a_file_and_a_command_line_that_say_the_same() -> None:
         "cameras: {a: {source: a.mp4, lines: {line1: {points: [[0, 0.6], [1, 0.6]]}}}}", "f", Path("/x"), {}
     )
     assert config_sha256(config_from_videos(["/y/a.mp4"], ["0,0.6,1,0.6"])) == config_sha256(written)
+
+
+def test_the_order_of_conditions_does_not_matter() -> None:
+    frozen_first = sha("condition: {kinds: [frozen, black, frozen]}\n" + BASE)
+    assert frozen_first == sha("condition: {kinds: [black, frozen]}\n" + BASE) != sha(BASE)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pipeline.analytics.settings import TrackerSettings
 from pipeline.config import Config, TrackerConfig, load_config, read_config
 from pipeline.config.sections import InferenceConfig, SourceConfig
-from pipeline.core.rules import CameraRules, LineRule, ZoneRule
+from pipeline.core.rules import CONDITION_KINDS, CameraRules, LineRule, ZoneRule
 from pipeline.sources.base import StreamSettings
 
 CONTRACT = """\
@@ -53,6 +53,7 @@ def test_the_file_of_the_contract() -> None:
         count_window_s=10.0,
         sample_fps=8.0,
         tracker={},
+        condition=CONDITION_KINDS,
     )
 
 
@@ -198,3 +199,10 @@ def test_the_providers_are_those_that_inference_knows() -> None:
 
     known = InferenceConfig.model_json_schema()["properties"]["provider"]["enum"]
     assert set(known) == set(onnx.PROVIDERS)
+
+
+def test_conditions() -> None:
+    told = "cameras:\n  a:\n    source: a.mp4\n  b:\n    source: b.mp4\n    condition: {kinds: []}\n"
+    config = read("condition: {kinds: [frozen, black]}\n" + told)
+    assert config.camera("a").rules().condition == ("black", "frozen")
+    assert config.camera("b").rules().condition == ()
