@@ -59,3 +59,29 @@ def data_file(tmp_path: Path) -> Path:
         encoding="utf-8",
     )
     return path
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """A scene data file: three clips of a kind, three of none (a folder each), and two ordinary videos of one scene."""
+    av = pytest.importorskip("av")
+    for folder, count, frames, step in (("mine/fight", 3, 16, 9), ("mine/none", 3, 16, 1), ("street/road", 2, 26, 2)):
+        (tmp_path / folder).mkdir(parents=True)
+        for k in range(count):
+            path = tmp_path / folder / f"{k}.mp4"
+            with av.open(str(path), "w") as container:
+                stream = container.add_stream("mpeg4", rate=8)
+                stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+                for i in range(frames):
+                    picture = np.full((64, 96, 3), 40 + 10 * k, np.uint8)
+                    cv2.rectangle(picture, ((i * step * 3) % 80, 10), ((i * step * 3) % 80 + 15, 50), (230, 90, 30), -1)
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+                container.mux(stream.encode())
+    data = tmp_path / "scene.yaml"
+    data.write_text(
+        "sets:\n"
+        "  mine: {folder: mine, labelled: [fight]}\n"
+        '  street: {folder: street, labelled: [fight], one_scene: ["road/*"]}\n',
+        encoding="utf-8",
+    )
+    return data

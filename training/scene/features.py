@@ -1,0 +1,186 @@
+"""Clips of a video, cut as the pipeline cuts them, as the numbers that the frozen encoder makes of them; kept on disk.
+
+The encoder runs as the ONNX file that will ship: what the head learns from is what it will be fed, and ONNX Runtime is
+several times quicker than torch here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from pipeline.core.clip_crop import Crop, best_crop, clip_weights, cut
+from pipeline.core.frame import Picture
+from pipeline.core.rules import CropPlace
+from pipeline.inference.detector import Detector
+from pipeline.inference.onnx import RunSettings, Session
+from training.scene.data import SceneClip
+from training.scene.frames import People, content_key, digest, people_of, pictures_of, store
+
+DENSE = 0.55
+"""Share of the interval that frames have to be apart, as in ``pipeline.analytics.clips``."""
+_CACHED = 2
+"""Version of what is kept on disk: raised when its meaning changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPlan:
+    """How clips are made: as in the manifest. person_score: of a box that counts for the gate."""
+
+    frames: int = 16
+    stride: int = 8
+    interval_s: float = 0.125
+    tolerance: float = 1.0
+    place: CropPlace = "persons_motion"
+    width: float = 0.35
+    height: float = 0.42
+    keep: float = 0.8
+    person_score: float = 0.35
+
+    @property
+    def fewest(self) -> int:
+        """A video with fewer frames than this has no clip; one with fewer than ``frames`` is filled up at its end."""
+        return self.frames // 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VideoClips:
+    """The clips of one video (n of them, T frames each).
+
+    starts_us: n, stream time of the first frame. ends_us: of the last. features: n x T x D float32. crops: n x 4.
+    persons: n x T, people of ``person_score`` or more in each frame. follows: n bool, whether it continues the last.
+    """
+
+    clip: SceneClip
+    starts_us: NDArray[np.int64]
+    ends_us: NDArray[np.int64]
+    features: NDArray[np.float32]
+    crops: NDArray[np.float64]
+    persons: NDArray[np.int64]
+    follows: NDArray[np.bool_]
+
+    def gate(self, persons: int, share: float) -> NDArray[np.bool_]:
+        """n: whether at least ``share`` of the frames show ``persons`` people or more."""
+        return np.asarray((self.persons >= persons).mean(1) >= share)
+
+
+class Extractor:
+    """Turns videos into features, once: what was made before is read from ``cache``."""
+
+    def __init__(self, detector: Detector, encoder: bytes, plan: ClipPlan, cache: Path) -> None:
+        self.detector, self.plan, self.cache = detector, plan, cache
+        self._encoder_key = hashlib.sha256(encoder).hexdigest()
+        self._session = Session(encoder, name="the encoder", settings=RunSettings(), fixed={"batch": 1})
+
+    def extract(self, clips: Sequence[SceneClip], *, show: bool = True) -> list[VideoClips]:
+        """Every video's clips, in order; a video that is too short for one has none."""
+        bar = tqdm(clips, desc="clips", unit="video", disable=not show)
+        return [self.video(each) for each in bar]
+
+    def video(self, clip: SceneClip) -> VideoClips:
+        """One video's clips."""
+        people = people_of(clip.path, self.detector, self.cache)
+        plan = "\n".join(f"{key} {value}" for key, value in asdict(self.plan).items())
+        detector = self.detector.provenance.model_sha256
+        key = digest(content_key(clip.path), detector, self._encoder_key, plan, f"features {_CACHED}")
+        kept = self.cache / "features" / f"{key}.npz"
+        indices = list(clip_indices(people.times_us, self.plan))
+        if kept.is_file():
+            with np.load(kept, allow_pickle=False) as found:
+                features, crops = found["features"], found["crops"]
+        else:
+            features, crops = self._encode(clip.path, people, indices)
+            store(kept, features=features, crops=crops)
+        return _video_clips(clip, people, indices, features, crops, self.plan)
+
+    def _encode(
+        self, path: Path, people: People, indices: Sequence[NDArray[np.int64]]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        pictures = pictures_of(path, self.detector)
+        features, crops = [], []
+        last: Crop | None = None
+        seen: dict[int, NDArray[np.float32]] = {}
+        for k, index in enumerate(indices):
+            if k and not _follow(index, indices[k - 1], self.plan):
+                last = None
+            crop = clip_crop(people, index, self.plan, last)
+            if crop != last:
+                seen = {}
+            last = crop
+            for i in index:
+                if int(i) not in seen:
+                    seen[int(i)] = self.encode(cut(pictures[int(i)], crop))
+            features.append(np.stack([seen[int(i)] for i in index]))
+            crops.append(crop)
+        size = next(iter(seen.values())).size if seen else 0
+        empty = np.zeros((0, self.plan.frames, size), np.float32)
+        return np.stack(features) if features else empty, np.array(crops, np.float64).reshape(-1, 4)
+
+    def encode(self, picture: Picture) -> NDArray[np.float32]:
+        """The features of one crop, D float32."""
+        (out,) = self._session.run({"pictures": np.ascontiguousarray(picture)[None]}, ["features"])
+        return np.asarray(out[0], np.float32)
+
+
+def clip_indices(times_us: NDArray[np.int64], plan: ClipPlan) -> Iterator[NDArray[np.int64]]:
+    """The frames of each clip, ``plan.frames`` of them, every ``plan.stride`` within an unbroken stretch.
+
+    Frames that come denser than ``DENSE`` of the interval are left out, as the pipeline does. A video that as a whole
+    is shorter than a clip gives one, filled up by its last frame.
+    """
+    kept = _thinned(times_us, 1e6 * plan.interval_s * DENSE)
+    total = len(kept)
+    gaps = np.flatnonzero(np.diff(times_us[kept]) > 1e6 * plan.interval_s * (1 + plan.tolerance)) + 1
+    bounds = [0, *gaps.tolist(), total]
+    if plan.fewest <= total < plan.frames and len(bounds) == 2:
+        yield kept[np.minimum(np.arange(plan.frames), total - 1)]
+        return
+    for begin, end in pairwise(bounds):
+        for first in range(begin, end - plan.frames + 1, plan.stride):
+            yield kept[first : first + plan.frames]
+
+
+def _thinned(times_us: NDArray[np.int64], least_us: float) -> NDArray[np.int64]:
+    """The frames that keep their distance from the last one kept."""
+    kept: list[int] = []
+    for i, at_us in enumerate(times_us):
+        if not kept or at_us - times_us[kept[-1]] >= least_us:
+            kept.append(i)
+    return np.array(kept, np.int64)
+
+
+def _follow(index: NDArray[np.int64], before: NDArray[np.int64], plan: ClipPlan) -> bool:
+    """Whether a clip begins a stride after the one before it."""
+    return bool(index[0] == before[plan.stride]) if plan.stride < plan.frames else bool(index[0] > before[-1])
+
+
+def clip_crop(people: People, index: NDArray[np.int64], plan: ClipPlan, last: Crop | None) -> Crop:
+    """The one crop of a clip."""
+    if plan.place == "whole":
+        return (0.0, 0.0, 1.0, 1.0)
+    boxes, scores = [people.boxes[i] for i in index], [people.scores[i] for i in index]
+    weights = clip_weights(people.grays[index], boxes, scores, persons=plan.place == "persons_motion")
+    return best_crop(weights, plan.width, plan.height, last, plan.keep)
+
+
+def _video_clips(
+    clip: SceneClip,
+    people: People,
+    indices: Sequence[NDArray[np.int64]],
+    features: NDArray[np.float32],
+    crops: NDArray[np.float64],
+    plan: ClipPlan,
+) -> VideoClips:
+    counts = np.array([(each >= plan.person_score).sum() for each in people.scores], np.int64)
+    taken = np.array(indices, np.int64).reshape(-1, plan.frames)
+    follows = np.zeros(len(taken), np.bool_)
+    follows[1:] = [_follow(index, before, plan) for index, before in zip(taken[1:], taken[:-1], strict=True)]
+    starts, ends = people.times_us[taken[:, 0]], people.times_us[taken[:, -1]]
+    return VideoClips(clip, starts, ends, features, crops, counts[taken], follows)

@@ -1,0 +1,122 @@
+"""The encoder: the first half of a trained detector, frozen, and what it sees pooled to a small grid.
+
+A detector knows what people look like; its trunk up to stride 32 is a better start for scenes than random weights (12
+points of accuracy) and costs nothing to make. Any YOLOX-nano-shaped ONNX serves, ours or the original: the convolutions
+stand in the order of the calls.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.errors import ModelError
+from training.models.backbone import Backbone, Bend
+from training.models.detector import Detector
+from training.models.pretrained import called_convolutions, onnx_convolutions
+
+GRID = (3, 4)
+"""Rows and columns that the features are pooled to."""
+SIZE = (160, 256)
+"""Height and width in pixels that a crop is resized to."""
+CHANNELS = 256
+
+
+class Trunk(nn.Module):
+    """Crops to features.
+
+    forward: uint8 N x H x W x 3 RGB 0..255 of any size to float32 N x (channels * cells): channel after channel, the
+    cells of the grid row by row. Resizing (bilinear) and the order of the channels are part of it.
+    """
+
+    def __init__(self, size: tuple[int, int] = SIZE, grid: tuple[int, int] = GRID) -> None:
+        super().__init__()
+        self.size, self.grid = size, grid
+        self.stem = nn.Conv2d(3, 16, 6, 2, 2)
+        self.bend = Bend()
+        whole = Backbone()
+        self.stage2, self.stage3 = whole.stage2, whole.stage3
+        self.stage4, self.stage5 = whole.stage4, whole.stage5
+        self.register_buffer("pool", pooling(size[0] // 32, size[1] // 32, grid))
+
+    @property
+    def features(self) -> int:
+        """Numbers a picture."""
+        return CHANNELS * self.grid[0] * self.grid[1]
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        pixels = pictures.permute(0, 3, 1, 2).float()
+        pixels = functional.interpolate(pixels, size=self.size, mode="bilinear", align_corners=False)
+        x = self.stage3(self.stage2(self.bend(self.stem(pixels))))
+        x = self.stage5(self.stage4(x))
+        assert isinstance(self.pool, Tensor)
+        pooled: Tensor = (x.flatten(2) @ self.pool).flatten(1)
+        return pooled
+
+
+def pooling(rows: int, columns: int, grid: tuple[int, int]) -> Tensor:
+    """(rows * columns) x (cells of the grid): the mean over each cell's part, which may overlap (adaptive pooling)."""
+    cells = torch.eye(rows * columns).reshape(1, rows * columns, rows, columns)
+    pooled = functional.adaptive_avg_pool2d(cells, grid)
+    return pooled.reshape(rows * columns, grid[0] * grid[1])
+
+
+def load_trunk(path: Path) -> Trunk:
+    """The trunk of an exported detector. Raises ModelError when the file is no YOLOX-nano shape."""
+    convolutions = onnx_convolutions(path)
+    trunk = Trunk().eval()
+    detector = Detector(6)
+    ours = called_convolutions(detector)
+    inside = {id(each) for each in trunk_convolutions(detector.backbone)}
+    used = sum(id(each) in inside for each in ours)
+    if len(convolutions) < used:
+        raise ModelError(
+            f"{path}: {len(convolutions)} convolutions are too few", mend="name a passerby or YOLOX-nano file"
+        )
+    weight, bias = convolutions[0]
+    stem = torch.from_numpy(weight.copy())
+    with torch.no_grad():
+        if stem.shape[1] == 12:
+            stem = folded_stem(stem)
+        if stem.shape != trunk.stem.weight.shape or trunk.stem.bias is None:
+            raise ModelError(
+                f"{path}: its first convolution is {tuple(stem.shape)}", mend="name a passerby or YOLOX-nano file"
+            )
+        trunk.stem.weight.copy_(stem)
+        trunk.stem.bias.copy_(torch.from_numpy(bias.copy()))
+        for conv, (weight, bias) in zip(ours[1:used], convolutions[1:used], strict=True):
+            if tuple(conv.weight.shape) != weight.shape or conv.bias is None:
+                raise ModelError(f"{path}: a convolution is {weight.shape}, wanted {tuple(conv.weight.shape)}")
+            conv.weight.copy_(torch.from_numpy(weight.copy()))
+            conv.bias.copy_(torch.from_numpy(bias.copy()))
+    for name in ("stage2", "stage3", "stage4", "stage5"):
+        setattr(trunk, name, getattr(detector.backbone, name))
+    _bend(trunk, path)
+    return trunk.requires_grad_(False)
+
+
+def trunk_convolutions(backbone: Backbone) -> list[nn.Module]:
+    """The convolutions up to stride 32."""
+    parts = (backbone.stem, backbone.stage2, backbone.stage3, backbone.stage4, backbone.stage5)
+    return [each for part in parts for each in part.modules() if isinstance(each, nn.Conv2d)]
+
+
+def folded_stem(weight: Tensor) -> Tensor:
+    """The 3x3 convolution over four shifted copies of a BGR picture, as one 6x6 convolution over RGB."""
+    folded = torch.zeros(weight.shape[0], 3, 6, 6)
+    for patch, (row, column) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):  # as space_to_depth orders them
+        folded[:, :, row::2, column::2] = weight[:, 3 * patch : 3 * patch + 3].flip(1)
+    return folded
+
+
+def _bend(trunk: Trunk, path: Path) -> None:
+    """Give every activation the one of the file."""
+    operators = {node.op_type for node in onnx.load(str(path)).graph.node}
+    for module in trunk.modules():
+        if isinstance(module, Bend):
+            module.quicker = "hardswish" if "HardSwish" in operators else "relu"
+            module.share = 0.0 if "Sigmoid" in operators and "HardSwish" not in operators else 1.0
