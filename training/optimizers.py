@@ -1,12 +1,13 @@
-"""The optimisers by name."""
+"""The optimisers by name. torch is imported where one is made: the command line names them without it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import nn
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 Optimizer = Literal["sgd", "rmsprop", "adam", "adamw"]
 MOMENTUM = 0.9
@@ -16,6 +17,8 @@ def optimizer_of(
     name: Optimizer, parameters: Iterable[nn.Parameter], step: float, weight_decay: float
 ) -> torch.optim.Optimizer:
     """SGD with (Nesterov) momentum, RMSprop, Adam or AdamW. SGD's useful steps are about ten times the others'."""
+    import torch
+
     if name == "sgd":
         return torch.optim.SGD(parameters, step, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
     if name == "rmsprop":
