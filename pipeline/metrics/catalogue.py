@@ -185,6 +185,11 @@ _CAMERAS = (
         "passerby_camera_coverage_ratio", "gauge", "Fraction of the newest count window that was really observed.",
         "when the count window is published", ("camera",), INFER,
     ),
+    Metric(
+        "passerby_camera_tampered", "gauge", "1 while its pictures are not what they should be.",
+        "black, blinded, covered, defocused, moved or frozen; as passerby_events_total, by a new worker within 10 s",
+        ("camera",), INFER,
+    ),
 )  # fmt: skip
 
 _RESULTS = (

@@ -18,6 +18,7 @@ from pipeline.core.events import (
     COUNT_WINDOW,
     DIRECTION_WRONG,
     LINE_CROSSED,
+    SCENE_EVENT,
     VEHICLE_STOPPED,
     ZONE_CROWDED,
     ZONE_DWELLED,
@@ -27,7 +28,7 @@ from pipeline.core.events import (
 )
 from pipeline.core.frame import CameraState, Frame, FrameWindow
 from pipeline.core.ledger import DropCause, FrameLedger, LedgerLine
-from pipeline.core.rules import CameraRules
+from pipeline.core.rules import CONDITION_KINDS, CameraRules
 from pipeline.metrics.catalogue import RECONNECT_REASONS
 from pipeline.metrics.parts import ObservationLike, SourceHealth
 from pipeline.metrics.registry import MetricRegistry, Sample
@@ -157,6 +158,7 @@ class ResultSide:
         self._present = registry.gauge("passerby_objects_present")
         self._inside = registry.gauge("passerby_zone_occupancy")
         self._coverage = registry.gauge("passerby_camera_coverage_ratio")
+        self._tampered = registry.gauge("passerby_camera_tampered")
         self._age = registry.histogram("passerby_capture_to_event_seconds")
         self._void = registry.counter("passerby_windows_void_total")
         self._analysed = registry.counter("passerby_frames_analysed_total") if tells_frames else None
@@ -233,6 +235,7 @@ class ResultSide:
             for group in _groups(zone.classes):
                 self._inside.labels(camera_id, zone.name, group)
         self._age.labels(camera_id)
+        self._tampered.labels(camera_id)
         self._void.labels(camera_id)
         if self._analysed is not None and self._dropped is not None:
             self._analysed.labels(camera_id)
@@ -259,6 +262,8 @@ class ResultSide:
             self._crossed.labels(camera_id, event.data["line"], event.data["direction"], group).inc()
         elif event.type == COUNT_WINDOW:
             self._coverage.labels(camera_id).set(event.data["coverage"])
+        elif event.type == SCENE_EVENT and event.data["kind"] in CONDITION_KINDS:
+            self._tampered.labels(camera_id).set(event.data["phase"] != "end")
 
     def _tell_present(self, camera_id: str, newest: ObservationLike) -> None:
         for group in GROUPS:

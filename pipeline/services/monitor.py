@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from pipeline.analytics.camera import Observation
+from pipeline.core.events import CAMERA_STATUS
 from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.ledger import FrameLedger
 from pipeline.outputs.annotated import Totals
@@ -33,6 +34,7 @@ class _Camera:
     last_at_us: int | None = None
     live: bool = False
     seen: int = 0
+    tampered: bool = False
     marks: list[tuple[float, int]] = field(default_factory=list)
 
 
@@ -65,8 +67,11 @@ class RunMonitor:
             camera = self._cameras[window.camera_id]
             if window.status is not None and frame is None:
                 camera.state = window.status.state
+            for event in observation.events:
+                if event.type == CAMERA_STATUS:
+                    camera.tampered = event.data["state"] == "tampered"
             if frame is not None:
-                camera.state = "up"
+                camera.state = "tampered" if camera.tampered else "up"
                 camera.people = observation.occupancy.get("person", 0)
                 camera.vehicles = observation.occupancy.get("vehicle", 0)
                 camera.totals = cast(Totals, observation.totals)

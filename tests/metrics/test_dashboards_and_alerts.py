@@ -127,7 +127,7 @@ def test_provisioning_names_what_is_there() -> None:
 @pytest.mark.prometheus
 @pytest.mark.parametrize("name", ["prometheus.yml", "local.yml"])
 def test_promtool_takes_the_configuration(name: str) -> None:
-    assert "17 rules found" in promtool("check", "config", ALERTS.parent / name)
+    assert "18 rules found" in promtool("check", "config", ALERTS.parent / name)
 
 
 @pytest.mark.prometheus

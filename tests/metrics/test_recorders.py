@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from pipeline.core.events import COUNT_WINDOW, LINE_CROSSED, Event
+from pipeline.core.events import COUNT_WINDOW, LINE_CROSSED, SCENE_EVENT, Event
 from pipeline.core.frame import Frame, FrameWindow, StreamStatus
 from pipeline.core.ledger import FrameLedger
 from pipeline.core.rules import CameraRules, LineRule, ZoneRule
@@ -90,6 +90,17 @@ def test_results_are_told_when_their_transaction_is_committed(infer: InferMetric
     assert value("passerby_stage_duration_seconds_sum", stage="commit") == pytest.approx(0.012)
     infer.committed(0.01)
     assert value("passerby_events_total", camera="gate", type="line.crossed") == 2
+
+
+def test_a_camera_is_tampered_with_until_that_has_ended(infer: InferMetrics) -> None:
+    told = []
+    for kind, phase in (("covered", "start"), ("covered", "update"), ("covered", "end"), ("fight", "start")):
+        seen = window()
+        event = Event(phase, SCENE_EVENT, "gate", 0, {"kind": kind, "phase": phase})
+        infer.observed(seen, seen.frames[0], Observed((event,)))
+        infer.committed(0.01)
+        told.append(infer.registry.value("passerby_camera_tampered", camera="gate"))
+    assert told == [1, 1, 0, 0]
 
 
 def test_what_was_aborted_and_came_again_is_counted_once(infer: InferMetrics) -> None:
@@ -288,7 +299,7 @@ def test_series_are_bounded_by_cameras_lines_and_zones(cameras: int) -> None:
             infer.committed(0.1)
             ingest.sent(camera_id, 10, 0.1)
     grown = [len(w.registry.series()) - n for w, n in zip((ingest, infer, run), empty, strict=True)]
-    assert [each / cameras for each in grown] == [23, 43, 62]
+    assert [each / cameras for each in grown] == [23, 44, 63]
 
 
 def test_recording_costs_microseconds(infer: InferMetrics) -> None:
