@@ -44,7 +44,8 @@ def show_scene_model(name: str) -> None:
     table.add_row("looks at", place)
     for kind, spec in manifest.kinds.items():
         end = spec.start if spec.end is None else spec.end
-        gate = f"; {spec.persons} people in {spec.persons_share:.0%} of the frames" if spec.persons else ""
+        people = "1 person" if spec.persons == 1 else f"{spec.persons} people"
+        gate = f"; {people} in {spec.persons_share:.0%} of the frames" if spec.persons else ""
         told = f"begins at {spec.start:g} in {spec.clips} clips in a row, ends below {end:g}{gate}"
         table.add_row(f"kind {kind}", told)
     table.add_row("sha256 of the manifest", files.sha256)
