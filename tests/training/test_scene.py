@@ -85,8 +85,6 @@ def test_clips_are_cut_by_time() -> None:
     (short,) = clip_indices(even[:10], plan)
     assert short.tolist() == [*range(10), *[9] * 6]
     assert list(clip_indices(even[:7], plan)) == []
-    dense = np.sort(np.concatenate([even, even + 60_000]))  # twice as many: every second one is left out
-    assert [int(dense[each[0]]) for each in clip_indices(dense, plan)] == [int(even[k]) for k in (0, 8, 16, 24)]
 
 
 def test_differences_do_not_see_the_place() -> None:
@@ -234,7 +232,7 @@ def test_the_whole_path_train_resume_evaluate_export_run(clips: Path, tmp_path: 
     model = SceneModel(load_scene_files(folder))
     features = model.encode([np.zeros((50, 70, 3), np.uint8)] * 16)
     scores, attention = model.score(features)
-    assert 0 <= float(scores[0]) <= 1
+    assert 0 <= float(scores["fight"]) <= 1
     assert float(np.sum(attention)) == pytest.approx(1, abs=1e-4)
     # A second look finds everything in the cache and gives the very same numbers.
     again = prepare(Place(data=clips, cache=tmp_path / "cache")).videos(["fight"])

@@ -182,7 +182,8 @@ def _score_one(scored: Scored, kind: str, gate: Gate, clips: int) -> dict[str, A
         mine = scored.fold == k
         limit = best_threshold(highest[made & ~mine], scored.labels[made & ~mine])
         chosen += ((highest >= limit) == scored.labels)[made & mine].tolist()
-        folds.append(float(((highest >= 0.5) == scored.labels)[made & mine].mean()) if (made & mine).any() else 0.0)
+        if (made & mine).any():
+            folds.append(float(((highest >= 0.5) == scored.labels)[made & mine].mean()))
         start = alarm_threshold(_joined(behind, ordinary & ~mine))
         starts.append(start)
         false += (_joined(behind, ordinary & mine) >= start).tolist()

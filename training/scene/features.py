@@ -24,9 +24,7 @@ from pipeline.inference.onnx import RunSettings, Session
 from training.scene.data import SceneClip
 from training.scene.frames import People, content_key, digest, people_of, pictures_of, store
 
-DENSE = 0.55
-"""Share of the interval that frames have to be apart, as in ``pipeline.analytics.clips``."""
-_CACHED = 2
+_CACHED = 1
 """Version of what is kept on disk: raised when its meaning changes."""
 
 
@@ -108,7 +106,7 @@ class Extractor:
         last: Crop | None = None
         seen: dict[int, NDArray[np.float32]] = {}
         for k, index in enumerate(indices):
-            if k and not _follow(index, indices[k - 1], self.plan):
+            if k and index[0] - indices[k - 1][0] != self.plan.stride:
                 last = None
             crop = clip_crop(people, index, self.plan, last)
             if crop != last:
@@ -132,33 +130,18 @@ class Extractor:
 def clip_indices(times_us: NDArray[np.int64], plan: ClipPlan) -> Iterator[NDArray[np.int64]]:
     """The frames of each clip, ``plan.frames`` of them, every ``plan.stride`` within an unbroken stretch.
 
-    Frames that come denser than ``DENSE`` of the interval are left out, as the pipeline does. A video that as a whole
-    is shorter than a clip gives one, filled up by its last frame.
+    times_us: of frames sampled at the plan's rate. A video that as a whole is shorter than a clip gives one, filled up
+    by its last frame.
     """
-    kept = _thinned(times_us, 1e6 * plan.interval_s * DENSE)
-    total = len(kept)
-    gaps = np.flatnonzero(np.diff(times_us[kept]) > 1e6 * plan.interval_s * (1 + plan.tolerance)) + 1
+    total = len(times_us)
+    gaps = np.flatnonzero(np.diff(times_us) > 1e6 * plan.interval_s * (1 + plan.tolerance)) + 1
     bounds = [0, *gaps.tolist(), total]
     if plan.fewest <= total < plan.frames and len(bounds) == 2:
-        yield kept[np.minimum(np.arange(plan.frames), total - 1)]
+        yield np.minimum(np.arange(plan.frames), total - 1)
         return
     for begin, end in pairwise(bounds):
         for first in range(begin, end - plan.frames + 1, plan.stride):
-            yield kept[first : first + plan.frames]
-
-
-def _thinned(times_us: NDArray[np.int64], least_us: float) -> NDArray[np.int64]:
-    """The frames that keep their distance from the last one kept."""
-    kept: list[int] = []
-    for i, at_us in enumerate(times_us):
-        if not kept or at_us - times_us[kept[-1]] >= least_us:
-            kept.append(i)
-    return np.array(kept, np.int64)
-
-
-def _follow(index: NDArray[np.int64], before: NDArray[np.int64], plan: ClipPlan) -> bool:
-    """Whether a clip begins a stride after the one before it."""
-    return bool(index[0] == before[plan.stride]) if plan.stride < plan.frames else bool(index[0] > before[-1])
+            yield np.arange(first, first + plan.frames)
 
 
 def clip_crop(people: People, index: NDArray[np.int64], plan: ClipPlan, last: Crop | None) -> Crop:
@@ -181,6 +164,6 @@ def _video_clips(
     counts = np.array([(each >= plan.person_score).sum() for each in people.scores], np.int64)
     taken = np.array(indices, np.int64).reshape(-1, plan.frames)
     follows = np.zeros(len(taken), np.bool_)
-    follows[1:] = [_follow(index, before, plan) for index, before in zip(taken[1:], taken[:-1], strict=True)]
+    follows[1:] = np.diff(taken[:, 0]) == plan.stride
     starts, ends = people.times_us[taken[:, 0]], people.times_us[taken[:, -1]]
     return VideoClips(clip, starts, ends, features, crops, counts[taken], follows)
