@@ -63,6 +63,7 @@ class CameraAnalytics:
         self.settings = TrackerSettings.of(rules.tracker)
         self.classes = followed_classes(rules)
         self.writer = EventWriter(dict(provenance))
+        self.judged_by = self.writer.provenance  # of the epoch's last frame: under other rules, or by another model
         self.tracker = Tracker(self.settings, self.classes)
         self.lines = [LineCounter(rule) for rule in rules.lines]
         self.zones = [ZoneWatcher(rule) for rule in rules.zones]
@@ -87,6 +88,7 @@ class CameraAnalytics:
         if self.streaming and at_us <= self.scene.at_us:
             raise ValueError(f"frame {frame.index} is not later than frame {self.scene.index}")
         self.scene.index, self.scene.at_us = frame.index, at_us
+        self.judged_by = self.writer.provenance
         if not self.streaming:
             self.counts.begin(at_us, window.time_source)
             self.streaming = True
@@ -247,11 +249,19 @@ class CameraAnalytics:
             self.writer.counted(self.scene, span, at_us, self.counts.since_us)
 
     def _close(self) -> None:
-        """End every track, crowd, scene event and condition, and the open count window of the epoch."""
+        """End every track, crowd, scene event and condition, and the open count window of the epoch.
+
+        What this tells of names who saw it, which is not who came since.
+        """
         if not self.streaming:
             return
-        assert self.scene is not None
         self.streaming = False
+        present, self.writer.provenance = self.writer.provenance, self.judged_by
+        self._end_everything()
+        self.writer.provenance = present
+
+    def _end_everything(self) -> None:
+        assert self.scene is not None
         ended = self.tracker.end()
         size = (self.scene.width, self.scene.height)
         self._cross(sorted((c for line in self.lines for c in line.end(ended, size)), key=lambda c: c.at_us))

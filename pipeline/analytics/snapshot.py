@@ -41,6 +41,7 @@ def dump(camera: CameraAnalytics) -> bytes:
         "version": VERSION,
         "scene": asdict(camera.scene) if camera.scene is not None else None,
         "streaming": camera.streaming,
+        "judged_by": dict(camera.judged_by),
         "floor_us": camera.writer.floor_us,
         "tracker": _dump_tracker(camera.tracker),
         "lines": {line.rule.name: _dump_line(line) for line in camera.lines},
@@ -65,6 +66,7 @@ def load(camera: CameraAnalytics, blob: bytes) -> None:
             raise RecordMalformed(f"camera state of version {version}, this is version {VERSION}")
         camera.scene = Scene(**state["scene"]) if state["scene"] is not None else None
         camera.streaming = state["streaming"]
+        camera.judged_by = dict(state.get("judged_by", camera.judged_by))
         camera.writer.floor_us = state["floor_us"]
         _load_tracker(camera.tracker, state["tracker"])
         for line in camera.lines:

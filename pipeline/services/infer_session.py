@@ -456,6 +456,7 @@ class InferSession:
             gathered.cameras.pop(camera_id, None)
             gathered.forgotten.append(camera_id)
             self.stages.forget_camera(camera_id)
+            self._plans.forget(camera_id)
             self._drop_camera(camera_id)
 
 

@@ -168,6 +168,12 @@ class Plans:
         known = self._known.get(camera_id)
         return known is not None and bool(known.documents) and known.newest is None
 
+    def forget(self, camera_id: str) -> None:
+        """Free what a removed camera's windows needed; that it was removed stays known."""
+        known = self._known[camera_id]
+        removed_at = max(known.documents)
+        self._known[camera_id] = _Known({removed_at: known.documents[removed_at]})
+
     def remember(self, camera_id: str, revision: int, document: Mapping[str, Any]) -> None:
         """A document that the state holds: the topic may have lost it."""
         if revision < 0:

@@ -142,7 +142,11 @@ def test_the_state_of_a_removed_camera_goes_once_it_is_quiet() -> None:
         world.turn(99, 1.0)
     assert "a" not in world.states()
     assert "b" in world.states()
-    assert "a" not in _session(world).stages.cameras
+    session = _session(world)
+    assert "a" not in session.stages.cameras
+    known = session._plans._known
+    assert (list(known["a"].documents.values()), known["a"].plans) == ([None], {})
+    assert known["b"].plans
 
 
 def test_what_is_remembered_of_cameras_goes_with_their_partition() -> None:
