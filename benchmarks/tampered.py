@@ -201,7 +201,8 @@ def wind(picture: Picture, n: int) -> Picture:
 
 
 ORDINARY: dict[str, Change] = {
-    "lamps off (to 35 %)": partial(dimmed, gain=0.35), "lamps on (to 140 %)": partial(dimmed, gain=1.4), "dusk": dusk,
+    "lamps off (to 35 %)": partial(dimmed, gain=0.35), "lamps off (to 65 %)": partial(dimmed, gain=0.65),
+    "lamps on (to 140 %)": partial(dimmed, gain=1.4), "dusk": dusk,
     "infrared": infrared, "rain": rain, "somebody close by": somebody, "a lorry": lorry, "wind": wind,
 }  # fmt: skip
 """What happens before every camera, and must not be told of."""

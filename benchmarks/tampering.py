@@ -41,6 +41,11 @@ from pipeline.sources.base import SampledFrame, StreamSettings, SystemClock
 FPS = 8
 ONSET, AFTER = 40, 32  # pictures: 5 s as it is, 4 s changed
 SOON_S = 2.0
+LEAST_S = 5.5  # shorter clips are shown untouched only
+_SET_ON = "scenes that the bars were set on"
+_SEEN_ONCE = "falls and daily acts: the bars were mended after a first run on them"
+_HELD_OUT = "held out: surveillance clips of 2 s, played to and fro"
+_GROUPS = (_SET_ON, _SEEN_ONCE, _HELD_OUT)
 _CODECS: dict[str, int | None] = {"as it is": None, "H.264, crf 23": 23, "H.264, crf 32": 32}
 _COARSE = "H.264, crf 36"
 _ORIGIN = Origin(topic="passerby.windows", partition=0, offset=0)
@@ -48,11 +53,11 @@ _ORIGIN = Origin(topic="passerby.windows", partition=0, offset=0)
 
 @dataclass(frozen=True)
 class Shot:
-    """A clip as the pipeline sees it. chosen: the bars of the rules were set on its scene."""
+    """A clip as the pipeline sees it. group: one of ``_GROUPS``."""
 
     name: str
     pictures: list[Picture]
-    chosen: bool
+    group: str
     whole: bool  # every strength of tampering is tried on it; else one of each kind, in turn
 
     @property
@@ -92,12 +97,16 @@ class Told:
 
 
 def shots() -> Iterator[Shot]:
-    """Every real clip. Of the falls, scenes that no bar was set on."""
+    """Every real clip that is long enough, and every second of the short ones."""
     events = VIDEOS.parent / "events"
-    kept = [(path, True) for path in sorted([*VIDEOS.rglob("*.mp4"), *VIDEOS.rglob("*.avi")])]
-    kept += [(path, False) for path in sorted((events / "falls_gmdcsa24").rglob("*.mp4"))]
-    for path, chosen in kept:
-        yield Shot(f"{path.parent.name}/{path.stem}", decoded(path), chosen, whole="625_" not in path.stem)
+    kept = [(path, _SET_ON) for path in sorted([*VIDEOS.rglob("*.mp4"), *VIDEOS.rglob("*.avi")])]
+    kept += [(path, _SEEN_ONCE) for path in sorted((events / "falls_gmdcsa24").rglob("*.mp4"))]
+    for path, group in kept:
+        yield Shot(f"{path.parent.name}/{path.stem}", decoded(path), group, whole="625_" not in path.stem)
+    for path in sorted((events / "fight_surv").rglob("*.mp4"))[::2]:
+        pictures = decoded(path)
+        turns = [*pictures, *pictures[-2:0:-1]] * (ONSET + AFTER)
+        yield Shot(f"{path.parent.name}/{path.stem}", turns[: ONSET + AFTER], _HELD_OUT, whole=False)
 
 
 def decoded(path: Path) -> list[Picture]:
@@ -112,9 +121,11 @@ def decoded(path: Path) -> list[Picture]:
 class Watched:
     """A camera of the pipeline that looks at pictures. through: raw, or the JPEG of the windows on Kafka."""
 
-    def __init__(self, through: str, state: bytes | None = None, shown: int = 0) -> None:
+    def __init__(
+        self, through: str, state: bytes | None = None, shown: int = 0, kinds: tuple[str, ...] = CONDITION_KINDS
+    ) -> None:
         provenance = {"model": "none", "model_version": "0", "model_sha256": "", "config_sha256": ""}
-        rules = CameraRules("clip", condition=CONDITION_KINDS)
+        rules = CameraRules("clip", condition=kinds)
         made = CameraAnalytics.restore(rules, provenance, state) if state else None
         self._camera = made or CameraAnalytics(rules, provenance=provenance)
         self._through, self._shown = through, shown
@@ -215,14 +226,10 @@ def table(title: str, tallies: dict[str, Tally]) -> None:
 
 def untouched(every: Sequence[Shot], through: str) -> None:
     """What is told of clips as they are."""
-    for title, chosen in (("scenes that the bars were set on", True), ("held out: falls and daily acts", False)):
-        some = [shot for shot in every if shot.chosen is chosen]
+    for group in _GROUPS:
+        some = [shot for shot in every if shot.group == group]
         told = {shot.name: Watched(through).see(shot.pictures) for shot in some}
-        _say_untouched(title, told, sum(shot.seconds for shot in some))
-    paths = sorted((VIDEOS.parent / "events" / "fight_surv").rglob("*.mp4"))
-    seen = {path.stem: decoded(path) for path in paths}
-    told = {name: Watched(through).see(pictures) for name, pictures in seen.items()}
-    _say_untouched("held out: surveillance, clips of 2 s", told, sum(map(len, seen.values())) / FPS)
+        _say_untouched(group, told, sum(shot.seconds for shot in some))
 
 
 def _say_untouched(title: str, told: Mapping[str, Sequence[Told]], seconds: float) -> None:
@@ -233,7 +240,7 @@ def _say_untouched(title: str, told: Mapping[str, Sequence[Told]], seconds: floa
 def ordinary(every: Sequence[Shot], through: str) -> None:
     """Ordinary changes, on one clip of each scene and the falls."""
     print("\n| ordinary change | clips | false alarms |\n| --- | --- | --- |")
-    some = [shot for shot in every if shot.whole]
+    some = [shot for shot in every if shot.whole and shot.seconds >= LEAST_S]
     wrong: dict[str, Counter[str]] = {name: Counter() for name in [*ORDINARY, _COARSE]}
     for shot in some:
         pictures = shot.pictures[: ONSET + 64]
@@ -255,9 +262,12 @@ def cost(shot: Shot) -> None:
     facts_s, began_s = time.process_time() - began_s, time.process_time()
     Watched("raw").see(shot.pictures)
     many = len(shot.pictures)
-    whole_us, facts_us = (time.process_time() - began_s) / many * 1e6, facts_s / many * 1e6
+    told_s, began_s = time.process_time() - began_s, time.process_time()
+    Watched("raw", kinds=()).see(shot.pictures)
+    own_us, facts_us = (told_s - time.process_time() + began_s) / many * 1e6, facts_s / many * 1e6
     size = f"{shot.pictures[0].shape[1]}x{shot.pictures[0].shape[0]}"
-    print(f"\nCPU a picture of {size}: facts {facts_us:.0f} us, all analytics of an empty camera {whole_us:.0f} us")
+    print(f"\nCPU a sampled picture of {size} (every second is looked at): {own_us:.0f} us more than without; "
+          f"the facts of one that is looked at {facts_us:.0f} us")  # fmt: skip
 
 
 def main() -> None:
@@ -276,14 +286,14 @@ def main() -> None:
     print("| untouched | clips | minutes | false alarms |\n| --- | --- | --- | --- |")
     untouched(every, options.through)
     cost(every[0])
-    tallies = {chosen: {kind: Tally() for kind in CONDITION_KINDS} for chosen in (True, False)}
-    for number, shot in enumerate(every):
+    tallies = {group: {kind: Tally() for kind in CONDITION_KINDS} for group in _GROUPS}
+    for number, shot in enumerate(shot for shot in every if shot.seconds >= LEAST_S):
         for kind, name, told, onset in tries(shot, number, options.through):
-            if not score(told, kind, onset, tallies[shot.chosen]):
+            if not score(told, kind, onset, tallies[shot.group]):
                 said = ", ".join(f"{one.kind} after {one.told_s - onset / FPS:.1f} s" for one in told) or "nothing"
                 print(f"  {shot.name}: {kind}, {name}: {said}", flush=True)
-    table("scenes that the bars were set on", tallies[True])
-    table("held out: falls and daily acts", tallies[False])
+    for group in _GROUPS:
+        table(group, tallies[group])
     ordinary(every, options.through)
 
 

@@ -98,7 +98,7 @@ class CameraAnalytics:
         crossings = self._watch(tracks, ended, size)
         self._crowds(tracks, present, at_us)
         self._happened(self.scenes.observe(at_us, clip))
-        if self.condition.kinds or self.condition.open is not None:
+        if self.condition.is_due(at_us):
             self._tampered(self.condition.observe(at_us, frame.index, picture_facts(frame.picture)))
         presence = self._presence(tracks, present, detections)
         self._account(crossings, presence)

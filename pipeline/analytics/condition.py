@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analytics.scenes import RISE, UPDATE_S, SceneFact
-from pipeline.analytics.view import View, is_alike
+from pipeline.analytics.view import READY_FRAMES, Difference, View, is_alike, quantile
 from pipeline.core.picture_facts import GRAY_ONE, PictureFacts
 from pipeline.core.rules import CONDITION_KINDS
 
@@ -35,6 +35,8 @@ REASONS: Final[Mapping[str, str]] = {
     "moved": "the camera looks elsewhere",
     "frozen": "the picture stands still",
 }
+LOOK_S = 0.2
+"""Pictures closer together are not looked at: four a second tell as much as eight, for half the price."""
 START, END = 0.5, 0.4
 HOLD_S: Final[Mapping[str, float]] = {
     "black": 1.0, "glare": 1.25, "covered": 1.25, "defocused": 1.25, "moved": 1.5, "frozen": 0.0,
@@ -42,6 +44,8 @@ HOLD_S: Final[Mapping[str, float]] = {
 """How long a kind must last; ``frozen`` is judged over ``STILL_S`` as it is."""
 BLIND_HOLD_S = 5.0
 """How long a camera must be black that was never seen otherwise."""
+DARK = 40.0
+"""Gray level of the brightest parts under which the view itself is dark: night fell, nobody put the light out."""
 CLEAR_S = 1.0
 SETTLE_S = 2.0
 """The first pictures of a stream are not judged: decoders and exposures need a moment."""
@@ -52,8 +56,13 @@ ACCEPT_S = 600.0
 FORGET_S = 600.0
 """After a pause of so long the view is learned anew: the light is another."""
 STILL_S, STILL_PAIRS = 2.0, 8
-"""Over how long, and how many pictures at least, it is counted how many are the same as the one before."""
-STILL_SHARE = 0.4
+"""Over how long, and how many pictures at least, it is counted how many repeat one of the two before.
+
+A still picture that goes through an encoder comes out of it swinging to and fro by a gray level in some places.
+"""
+STILL_KNOWN = 4
+"""So many older pictures tell of the camera's habit."""
+STILL_SHARE, HABIT_WEIGHT = 0.3, 2.0
 HABIT_S = 60.0
 ALWAYS_STILL_S = 60.0
 """How long a camera whose pictures often repeat has to stand quite still."""
@@ -86,7 +95,7 @@ class Open:
 
 @dataclass(slots=True)
 class Stillness:
-    """How often a picture is the same as the one before.
+    """How often a picture is the same as one of the two before.
 
     recent: (time, same) of the last pictures. habit: the usual share of same ones, of ``known`` older pictures.
     moved_us: when one last differed.
@@ -111,9 +120,9 @@ class Stillness:
 
     def score(self, at_us: int) -> float:
         """0..1, from ``START`` on as if frozen; 0 while the camera is not known."""
-        if self.known < STILL_PAIRS or len(self.recent) < STILL_PAIRS:
+        if self.known < STILL_KNOWN or len(self.recent) < STILL_PAIRS:
             return 0.0
-        needed = STILL_SHARE + 2 * self.habit
+        needed = STILL_SHARE + HABIT_WEIGHT * self.habit
         if needed > 1:
             return min(START * (at_us - self.moved_us) / (ALWAYS_STILL_S * 1e6), 1.0)
         share = sum(same for _, same in self.recent) / len(self.recent)
@@ -134,9 +143,15 @@ class ConditionWatcher:
     runs: dict[str, Run] = field(default_factory=dict)
     open: Open | None = None
     gray: NDArray[np.uint16] | None = None  # of the last picture
+    earlier: NDArray[np.uint16] | None = None  # of the one before
     elsewhere: NDArray[np.uint16] | None = None  # a picture of the view that may be a new one
     began_us: int = 0
     last_us: int | None = None  # of the last picture
+
+    def is_due(self, at_us: int) -> bool:
+        """Whether a picture of this time is to be looked at."""
+        wanted = bool(self.kinds) or self.open is not None
+        return wanted and (self.last_us is None or at_us - self.last_us >= LOOK_S * 1e6)
 
     def observe(self, at_us: int, index: int, facts: PictureFacts) -> list[SceneFact]:
         """Take one picture, later than the last. index: of its frame."""
@@ -156,7 +171,7 @@ class ConditionWatcher:
         elif self.open is not None and at_us - self.open.started_us > ACCEPT_S * 1e6 and self.open.kind != "frozen":
             told += self._end(at_us, index)
             self.view = View()
-        self.gray, self.last_us = facts.gray, at_us
+        self.gray, self.earlier, self.last_us = facts.gray, self.gray, at_us
         return told
 
     def close(self) -> list[SceneFact]:
@@ -164,32 +179,26 @@ class ConditionWatcher:
         told = [] if self.open is None or self.last_us is None else self._end(self.last_us, self.open.index)
         self.view, self.still = View(), Stillness()
         self.runs.clear()
-        self.gray = self.elsewhere = self.last_us = None
+        self.gray = self.earlier = self.elsewhere = self.last_us = None
         return told
 
     def _scores(self, at_us: int, facts: PictureFacts) -> tuple[dict[str, float], float | None]:
         """The score of every kind, 0..1, ``START`` the bar; and the share of the view that is there, if it is known."""
         scores: dict[str, float] = dict.fromkeys(CONDITION_KINDS, 0.0)
-        scores["black"] = _black(facts)
+        scores["black"] = _black(facts.gray)
+        known = self.view.ready(at_us)
+        if known:
+            scores["black"] = min(scores["black"], _bar(_brightest(self.view.gray), DARK, 2 * DARK))
         alike = None
-        if self.view.ready(at_us) and scores["black"] < START:
+        if known and scores["black"] < START:
             seen = self.view.difference(facts)
             alike = seen.alike
-            away = _bar(1 - seen.alike / max(self.view.alike, 0.2), 0.55, 1.0)
-            blurred = _falling(seen.detail, 0.4, 0.1)
-            if seen.held_detail is not None:
-                blurred = min(blurred, _falling(seen.held_detail, 0.4, 0.1))
-            same_layout = min(_bar(seen.layout, 0.6, 0.95), _bar(seen.contrast, 0.5, 0.8))
-            scores["glare"] = _bar(seen.dazzled, 0.2, 0.5)
-            if scores["glare"] < START:
-                scores["defocused"] = min(blurred, same_layout)
-                gone = max(_bar(seen.lost, 0.6, 0.9), min(away, _falling(seen.detail, 0.4, 0.1)))
-                scores["covered"] = min(gone, _bar(1 - seen.alike, 0.5, 0.8), 1 - same_layout)
-                scores["moved"] = min(away, 1 - scores["covered"], 1 - scores["defocused"])
-                if scores["moved"] >= START and not self._is_steady(facts):
-                    scores["moved"] = 0.0
-        same = self.gray is not None and _is_same(facts.gray, self.gray)
+            scores |= _by_view(seen, self.view.alike, _brightest(facts.gray))
+            if scores["moved"] >= START and not self._is_steady(facts):
+                scores["moved"] = 0.0
         if self.gray is not None:
+            before = [gray for gray in (self.gray, self.earlier) if gray is not None]
+            same = any(_is_same(facts.gray, gray) for gray in before)
             self.still.take(at_us, same, teach=self.open is None and max(scores.values()) < START)
         if max(scores.values()) < START and (self.open is None or self.open.kind == "frozen"):
             scores["frozen"] = self.still.score(at_us)
@@ -231,7 +240,8 @@ class ConditionWatcher:
         return run
 
     def _lasted(self, at_us: int, kind: str, run: Run) -> bool:
-        hold_s = BLIND_HOLD_S if kind == "black" and self.view.frames == 0 else HOLD_S[kind]
+        blind = kind == "black" and self.view.frames < READY_FRAMES
+        hold_s = BLIND_HOLD_S if blind else HOLD_S[kind]
         return at_us - run.since_us >= hold_s * 1e6
 
     def _start(self, at_us: int, index: int, kind: str, run: Run) -> SceneFact:
@@ -262,17 +272,44 @@ class ConditionWatcher:
         return [SceneFact(was.kind, "end", was.started_us, max(ended_us, was.started_us), was.score, (index,), ())]
 
 
+def _by_view(seen: Difference, usually_alike: float, brightest: float) -> dict[str, float]:
+    """The scores of what is told by the difference from the view. brightest: of the picture, as ``_brightest``."""
+    glare = _bar(seen.dazzled, 0.2, 0.5)
+    if glare >= START:
+        return {"glare": glare}
+    away = _bar(1 - seen.alike / max(usually_alike, 0.2), 0.55, 1.0)
+    plain = _falling(seen.detail, 0.4, 0.1)
+    in_place = min(_bar(seen.layout, 0.6, 0.95), _bar(seen.contrast, 0.5, 0.8))
+
+    dim = min(max(seen.contrast, 0.5), 1.0) ** 2  # less light takes so much of the detail, too
+    blurred = _falling(seen.detail / dim, 0.5, 0.1)
+    if seen.held_detail is not None:
+        blurred = min(blurred, _falling(seen.held_detail / dim, 0.5, 0.1))
+    light = _bar(brightest, DARK, 2 * DARK)  # in the dark all detail is noise
+    defocused = min(blurred, in_place, light)
+
+    gone = max(_bar(seen.lost, 0.6, 0.9), min(away, plain))
+    hidden = min(gone, _bar(1 - seen.alike, 0.5, 0.8), 1 - in_place)
+    haze = _bar(seen.brightness - seen.contrast, 0.3, 0.6)  # what only dims takes as much of both
+    covered = max(hidden, min(_falling(seen.contrast, 0.4, 0.1), haze, plain))
+    moved = min(away, 1 - covered, 1 - defocused)
+    return {"glare": glare, "covered": covered, "defocused": defocused, "moved": moved}
+
+
 def _is_same(gray: NDArray[np.uint16], before: NDArray[np.uint16]) -> bool:
     """Whether a picture repeats the one before, but for what a codec does to it."""
     change = np.abs(gray.astype(np.int32) - before)
     return bool(change.max() < _SAME_MOST and change.mean() < _SAME_MEAN)
 
 
-def _black(facts: PictureFacts) -> float:
-    """Nothing is brighter than a dark gray, next to nothing than black."""
-    at = facts.gray.size * 95 // 100
-    brightest = float(np.partition(facts.gray, at, axis=None)[at]) / GRAY_ONE
-    return min(_falling(brightest, 24.0, 4.0), _falling(float(facts.gray.mean()) / GRAY_ONE, 16.0, 2.0))
+def _black(gray: NDArray[np.uint16]) -> float:
+    """Nothing but a caption is brighter than a dark gray, and most of it is next to black."""
+    return min(_falling(_brightest(gray), 24.0, 4.0), _falling(quantile(gray, 0.5) / GRAY_ONE, 16.0, 2.0))
+
+
+def _brightest(gray: NDArray[np.uint16]) -> float:
+    """The gray level that a tenth of the cells exceed."""
+    return quantile(gray, 0.9) / GRAY_ONE
 
 
 def _bar(value: float, bar: float, most: float) -> float:

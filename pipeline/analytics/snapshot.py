@@ -184,7 +184,7 @@ def _dump_scenes(scenes: SceneWatcher) -> dict[str, Any]:
 
 
 _VIEW = ("gray", "detail", "spread")
-_PICTURES = ("gray", "elsewhere")
+_PICTURES = ("gray", "earlier", "elsewhere")
 
 
 def _dump_condition(condition: ConditionWatcher) -> dict[str, Any]:

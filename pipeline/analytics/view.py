@@ -8,6 +8,7 @@ changes slowly (daylight, a parked car, a hand-held camera's drift) and is not t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ class Difference:
     alike: 0..1, share of the blocks with edges that still show them, of the best shift by at most one cell.
     lost: 0..1, share of those blocks of whose edges next to nothing is left.
     layout: -1..1, correlation of the brightness of large parts. contrast: its slope; 1: as bright and dark as ever.
+    brightness: the mean, as a ratio to the usual.
     detail: the amount of fine detail wherever it is, as a ratio to the usual; 1 for a view without any. held_detail:
     the same in the places where there always is some (their median); None when there are too few. dazzled: 0..1, share
     of the cells that became white.
@@ -49,6 +51,7 @@ class Difference:
     lost: float
     layout: float
     contrast: float
+    brightness: float
     detail: float
     held_detail: float | None
     dazzled: float
@@ -108,7 +111,8 @@ class View:
         layout, contrast = _layout(now, known)
         detail, held = self._detail(facts.detail)
         dazzled = float(np.mean((facts.gray >= _BRIGHT) & (self.gray < _NOT_BRIGHT)))
-        return Difference(alike, lost, layout, contrast, detail, held, dazzled)
+        brightness = float(now.mean()) / max(float(known.mean()), 1.0)
+        return Difference(alike, lost, layout, contrast, brightness, detail, held, dazzled)
 
     def _detail(self, detail: NDArray[np.float32]) -> tuple[float, float | None]:
         """Ratio of the amounts of detail: sorted against sorted, and place by place where it is steady."""
@@ -118,17 +122,23 @@ class View:
         counted = ordered_usual >= _DETAIL_FLOOR
         if int(counted.sum()) < _LEAST_BLOCKS:
             return 1.0, None
-        anywhere = float(np.median((ordered[counted] + 0.5) / (ordered_usual[counted] + 0.5)))
+        anywhere = quantile((ordered[counted] + 0.5) / (ordered_usual[counted] + 0.5), 0.5)
         held = (usual >= _DETAIL_FLOOR) & (self.spread < _STEADY)
         if int(held.sum()) < _LEAST_BLOCKS:
             return anywhere, None
-        return anywhere, float(np.median((detail[held] + 0.5) / (usual[held] + 0.5)))
+        return anywhere, quantile((detail[held] + 0.5) / (usual[held] + 0.5), 0.5)
 
 
 def is_alike(gray: NDArray[np.uint16], before: NDArray[np.uint16]) -> bool:
     """Whether two pictures (``PictureFacts.gray``, of one size) show the same, but for a part of it."""
     one, other = (each.astype(np.float32) / np.float32(GRAY_ONE) for each in (gray, before))
     return _edges(one, other)[0] >= _ALIKE
+
+
+def quantile(values: NDArray[Any], share: float) -> float:
+    """The value that ``share`` of the values do not exceed; without the price of ``np.quantile``."""
+    at = min(int(values.size * share), values.size - 1)
+    return float(np.partition(values, at, axis=None)[at])
 
 
 def _edges(now: NDArray[np.float32], known: NDArray[np.float32]) -> tuple[float, float]:

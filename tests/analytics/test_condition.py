@@ -147,6 +147,11 @@ def dusk(picture: Picture, n: int) -> Picture:
     return np.clip(picture * dark, 0, 255).astype(np.uint8)
 
 
+def night(picture: Picture, n: int) -> Picture:
+    """No lamp far and wide: at last there is nothing to be seen."""
+    return np.clip(picture * max(1 - n / 300, 0.02), 0, 255).astype(np.uint8)
+
+
 def gray_at_night(picture: Picture, _: int) -> Picture:
     return np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
 
@@ -183,6 +188,13 @@ def test_what_goes_on_before_a_camera_is_nothing(change: Change) -> None:
     assert Camera().play(changed(change, 0, 96)) == []
 
 
+def test_a_night_without_a_lamp_is_not_a_light_put_out() -> None:
+    camera = Camera()
+    for n in range(330):
+        camera.show(night(pictures()[n % 96], n), after_s=1.0)
+    assert of_type(camera.events, SCENE_EVENT) == []
+
+
 def test_a_second_of_it_is_not_enough() -> None:
     for kind in ("covered", "defocused", "moved", "glare"):
         assert Camera().play(changed(CHANGES[kind], BEGINS, BEGINS + 8)) == []
@@ -200,6 +212,17 @@ def test_a_camera_that_is_black_from_the_start_is_told_of() -> None:
 def test_pictures_that_often_repeat_are_not_frozen() -> None:
     """A quiet street through a codec: most pictures repeat the one before."""
     assert Camera().play([pictures()[n // 4 * 4] for n in range(96)]) == []
+
+
+def swinging(n: int) -> Picture:
+    """A still picture as it comes out of an encoder: to and fro by a level here and there, anew with a key frame."""
+    drawn = pictures()[BEGINS].astype(np.int16)
+    drawn[100:140, 50:120] += n % 2
+    return np.clip(drawn + n // 16 % 2, 0, 255).astype(np.uint8)
+
+
+def test_frozen_through_an_encoder() -> None:
+    assert phases(Camera().play([*pictures()[:BEGINS], *map(swinging, range(32))])) == [("frozen", "start")]
 
 
 def test_what_is_not_asked_for_is_not_told() -> None:
@@ -262,3 +285,10 @@ def test_facts_of_a_picture() -> None:
     assert picture_facts(checks.astype(np.uint8)).detail.min() > 0
     for height, width in ((1, 1), (2, 300), (720, 1280), (3, 5)):
         picture_facts(np.zeros((height, width, 3), np.uint8))
+
+
+def test_milky_tape_covers_though_shades_are_left() -> None:
+    def tape(picture: Picture, n: int) -> Picture:
+        return np.clip(defocused(picture, n) * 0.15 + 165, 0, 255).astype(np.uint8)
+
+    assert phases(Camera().play(changed(tape))) == [("covered", "start"), ("covered", "end")]
