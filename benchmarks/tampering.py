@@ -171,7 +171,7 @@ def encoded(pictures: Sequence[Picture], crf: int) -> list[Picture]:
         return decoded(path)
 
 
-def tries(shot: Shot, number: int, through: str) -> Iterator[tuple[str, str, list[Told], int]]:
+def tries(shot: Shot, number: int, through: str, kinds: Sequence[str]) -> Iterator[tuple[str, str, list[Told], int]]:
     """Kind, strength, what was told, and the onset's index.
 
     number: of the shot, for those that get one strength of each kind. What comes before the onset is looked at once.
@@ -180,7 +180,7 @@ def tries(shot: Shot, number: int, through: str) -> Iterator[tuple[str, str, lis
     before, after = pictures[:onset], pictures[onset:]
     same = Watched(through)
     early = same.see(before)
-    for kind in CONDITION_KINDS:
+    for kind in kinds:
         made: list[tuple[str, Change | int | None]] = [*TAMPERED[kind].items()]
         made += [*_CODECS.items()] if kind == "frozen" else []
         for name, change in made if shot.whole else [made[number % len(made)]]:
@@ -272,6 +272,7 @@ def cost(shot: Shot) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kinds", nargs="+", choices=CONDITION_KINDS, default=CONDITION_KINDS)
     parser.add_argument("--through", choices=("raw", "jpeg"), default="raw")
     parser.add_argument(
         "--pictures", type=Path, help="write a contact sheet of each clip's changes here, and do no more"
@@ -288,7 +289,7 @@ def main() -> None:
     cost(every[0])
     tallies = {group: {kind: Tally() for kind in CONDITION_KINDS} for group in _GROUPS}
     for number, shot in enumerate(shot for shot in every if shot.seconds >= LEAST_S):
-        for kind, name, told, onset in tries(shot, number, options.through):
+        for kind, name, told, onset in tries(shot, number, options.through, options.kinds):
             if not score(told, kind, onset, tallies[shot.group]):
                 said = ", ".join(f"{one.kind} after {one.told_s - onset / FPS:.1f} s" for one in told) or "nothing"
                 print(f"  {shot.name}: {kind}, {name}: {said}", flush=True)

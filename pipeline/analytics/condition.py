@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analytics.scenes import RISE, UPDATE_S, SceneFact
-from pipeline.analytics.view import READY_FRAMES, Difference, View, is_alike, quantile
+from pipeline.analytics.view import PROVEN_LOOKS, READY_FRAMES, Difference, View, is_alike, quantile
 from pipeline.core.picture_facts import GRAY_ONE, PictureFacts
 from pipeline.core.rules import CONDITION_KINDS
 
@@ -60,9 +60,9 @@ STILL_S, STILL_PAIRS = 2.0, 8
 
 A still picture that goes through an encoder comes out of it swinging to and fro by a gray level in some places.
 """
-STILL_KNOWN = 4
+STILL_KNOWN = 8
 """So many older pictures tell of the camera's habit."""
-STILL_SHARE, HABIT_WEIGHT = 0.3, 2.0
+STILL_SHARE, HABIT_WEIGHT = 0.3, 3.0
 HABIT_S = 60.0
 ALWAYS_STILL_S = 60.0
 """How long a camera whose pictures often repeat has to stand quite still."""
@@ -165,8 +165,12 @@ class ConditionWatcher:
         if self.last_us is None:
             self.began_us = at_us
         scores, alike = self._scores(at_us, facts)
+        ordinary = self.open is None and max(scores.values()) < START
+        self._still(at_us, facts, scores, teach=ordinary)
+        if scores["moved"] >= START and not self._is_steady(facts):
+            scores["moved"] = 0.0
         told += self._judge(at_us, index, scores)
-        if self.open is None and max(scores.values()) < START:
+        if self.open is None and ordinary and scores["frozen"] < START:
             self.view.learn(facts, at_us, alike)
         elif self.open is not None and at_us - self.open.started_us > ACCEPT_S * 1e6 and self.open.kind != "frozen":
             told += self._end(at_us, index)
@@ -183,7 +187,7 @@ class ConditionWatcher:
         return told
 
     def _scores(self, at_us: int, facts: PictureFacts) -> tuple[dict[str, float], float | None]:
-        """The score of every kind, 0..1, ``START`` the bar; and the share of the view that is there, if it is known."""
+        """The scores but for ``frozen``, 0..1, ``START`` the bar; and the share of the view that is there, if known."""
         scores: dict[str, float] = dict.fromkeys(CONDITION_KINDS, 0.0)
         scores["black"] = _black(facts.gray)
         known = self.view.ready(at_us)
@@ -194,15 +198,17 @@ class ConditionWatcher:
             seen = self.view.difference(facts)
             alike = seen.alike
             scores |= _by_view(seen, self.view.alike, _brightest(facts.gray))
-            if scores["moved"] >= START and not self._is_steady(facts):
-                scores["moved"] = 0.0
-        if self.gray is not None:
-            before = [gray for gray in (self.gray, self.earlier) if gray is not None]
-            same = any(_is_same(facts.gray, gray) for gray in before)
-            self.still.take(at_us, same, teach=self.open is None and max(scores.values()) < START)
+            if self.view.proven < PROVEN_LOOKS:
+                scores["moved"] = 0.0  # a hand-held camera: it never stood still
+        return scores, alike
+
+    def _still(self, at_us: int, facts: PictureFacts, scores: dict[str, float], *, teach: bool) -> None:
+        """Count whether this picture repeats one of the two before; the score of ``frozen`` where nothing else is."""
+        before = [gray for gray in (self.gray, self.earlier) if gray is not None]
+        if before:
+            self.still.take(at_us, any(_is_same(facts.gray, gray) for gray in before), teach)
         if max(scores.values()) < START and (self.open is None or self.open.kind == "frozen"):
             scores["frozen"] = self.still.score(at_us)
-        return scores, alike
 
     def _is_steady(self, facts: PictureFacts) -> bool:
         """Whether the other view stands still since a picture ago or longer: it is no lorry that drives by."""
@@ -274,7 +280,7 @@ class ConditionWatcher:
 
 def _by_view(seen: Difference, usually_alike: float, brightest: float) -> dict[str, float]:
     """The scores of what is told by the difference from the view. brightest: of the picture, as ``_brightest``."""
-    glare = _bar(seen.dazzled, 0.2, 0.5)
+    glare = _bar(seen.dazzled, 0.3, 0.6)
     if glare >= START:
         return {"glare": glare}
     away = _bar(1 - seen.alike / max(usually_alike, 0.2), 0.55, 1.0)

@@ -196,6 +196,7 @@ def _dump_condition(condition: ConditionWatcher) -> dict[str, Any]:
             "since_us": view.since_us,
             "last_us": view.last_us,
             "alike": view.alike,
+            "proven": view.proven,
         },
         "still": {**asdict(still), "recent": [list(pair) for pair in still.recent]},
         "runs": {kind: asdict(run) for kind, run in condition.runs.items()},

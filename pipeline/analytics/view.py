@@ -21,6 +21,9 @@ READY_FRAMES = 8
 READY_S = 1.5
 """It is known after this many pictures and this long."""
 
+PROVEN_LOOKS = 4
+"""It is known to stand still after so many pictures that agreed with it one after the other."""
+
 _BLOCK = 6  # cells a side of a block whose edges are compared: an eighth of the width
 _STRONG = 3.0  # mean square difference of neighbouring cells, in gray levels, from which a block has edges
 _LEAST_BLOCKS = 6
@@ -63,7 +66,7 @@ class View:
 
     gray: R x C uint16, in 1/256 gray levels. detail: float32, log of the median. spread: float32, mean absolute
     difference of the log from it. frames, since_us: how much it was taught. alike: the share of blocks that usually
-    are.
+    are. proven: how many pictures in a row agreed with it, up to PROVEN_LOOKS, which then stays.
     """
 
     gray: NDArray[np.uint16] = field(default_factory=lambda: np.zeros((0, 0), np.uint16))
@@ -73,6 +76,7 @@ class View:
     since_us: int = 0
     last_us: int = 0
     alike: float = 1.0
+    proven: int = 0
 
     def fits(self, facts: PictureFacts) -> bool:
         """Whether a picture is of the size the view was learned at."""
@@ -101,6 +105,8 @@ class View:
         self.spread = self.spread + (np.abs(off) - self.spread) * weight
         if alike is not None:
             self.alike += (alike - self.alike) * float(weight)
+            if self.proven < PROVEN_LOOKS:
+                self.proven = self.proven + 1 if alike >= _ALIKE else 0
         self.last_us = at_us
 
     def difference(self, facts: PictureFacts) -> Difference:
