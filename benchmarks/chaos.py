@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.local_cluster import MIDDLE, PLAZA, LocalCluster, broker, end_all, long_clips
-from benchmarks.straight_pass import Pass, judge, published, straight_pass
+from benchmarks.straight_pass import Pass, doubles, judge, published, straight_pass
 from pipeline.config import camera_from_document
 from pipeline.inference.batching import Batcher
 from pipeline.services.plans import Models, Plans
@@ -175,6 +175,8 @@ def _compare(cluster: LocalCluster, chaos: Chaos, worked_s: float) -> bool:
     print("\n| faults | records | lost | doubled | different | seconds |\n| --- | --- | --- | --- | --- | --- |")
     print(f"| {sum(chaos.faults.values())} | {verdict.records} | {verdict.lost} | {verdict.doubled} | "
           f"{verdict.different} | {worked_s:.0f} |")  # fmt: skip
+    for told in doubles(straight.output, found):
+        print(told)
     return verdict.good and verdict.records > 0
 
 

@@ -6,6 +6,7 @@ What it says is what a read_committed consumer of counts and events must have se
 # ruff: noqa: ARG002  (methods of protocols)
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -141,6 +142,18 @@ def judge(expected: Output, found: Output) -> Verdict:
         if set(want_ids) == set(have_ids) and len(want_ids) == len(have_ids):
             different += sum(1 for one, other in zip(want_ids, have_ids, strict=True) if one != other)
     return Verdict(records, lost, doubled, different)
+
+
+def doubles(expected: Output, found: Output) -> Iterator[str]:
+    """Each id that is there more than once, how often the straight pass says it, and the records: an id that two events
+    share shows on both sides, a record that was published twice on one.
+    """
+    for key, have in sorted(found.items()):
+        want = Counter(_id(one) for one in expected.get(key, []))
+        for told, times in Counter(_id(one) for one in have).items():
+            if times > 1:
+                values = [one[1] for one in have if _id(one) == told]
+                yield f"{key} {told!r}: {times} times, {want[told]} in the straight pass: {values}"
 
 
 def _id(told: Told) -> bytes:
