@@ -100,4 +100,4 @@ def settled_ends(reader: KafkaReader[str]) -> dict[int, int]:
         time.sleep(0.2)
         before, ends = ends, reader.ends(partitions)
         if ends == before:
-            return ends
+            return dict(sorted(ends.items()))
