@@ -105,8 +105,9 @@ class InferSession:
         with ExitStack() as stack:
             self._windows = stack.enter_context(closing(bus.reader(topics.windows_raw)))
             state = stack.enter_context(closing(bus.reader(topics.state)))
+            written = stack.enter_context(closing(bus.reader(topics.state, undecided=True)))
             self._restorer = Restorer(
-                lambda: bus.committed(settings.group, topics.windows.name), state, self._windows.end,
+                lambda: bus.committed(settings.group, topics.windows.name), state, written.end, self._windows.end,
                 patience_s=settings.transaction_timeout_s + 5, now_s=now_s, sleep=sleep,
             )  # fmt: skip
             self._consumer: WindowsConsumer = bus.consumer(

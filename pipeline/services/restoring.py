@@ -3,6 +3,8 @@
 1. the committed offset (the broker answers once no transaction over it is open)
 2. the partition of ``state``, until its marker ``partition/<n>`` says that very offset: the commit markers of one
    transaction reach each partition at their own time, and a state that is one commit old would count twice
+3. a marker that is further than the committed offset (which somebody set back) proves nothing until everything that
+   was written to the partition of ``state`` is decided: the next one may be on its way
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Protocol
 
 from pipeline.bus.base import Malformed, Record
 from pipeline.bus.topics import CameraState, Forgotten, PartitionState, StateRecord
+from pipeline.errors import BusUnavailable
 
 _log = logging.getLogger(__name__)
 _AGAIN_S = 0.05
@@ -47,19 +50,21 @@ class RestoredPartition:
 class Restorer:
     """Reads what was committed.
 
-    committed: the group's committed next offsets (waits for open transactions). windows_end: the end of a partition of
-    ``windows``. patience_s: how long a marker may be behind the committed offset before the state counts as lost.
+    committed: the group's committed next offsets (waits for open transactions). written_end: the end of a partition of
+    ``state``, with what is not decided. windows_end: the end of a partition of ``windows``. patience_s: how long a
+    marker may be behind the committed offset before the state counts as lost.
     """
 
     committed: Callable[[], Mapping[int, int]]
     state: StateReader
+    written_end: Callable[[int], int]
     windows_end: Callable[[int], int]
     patience_s: float = 20.0
     now_s: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
     def restore(self, partitions: Sequence[int]) -> list[RestoredPartition]:
-        """The partitions, in this order."""
+        """The partitions, in this order. BusUnavailable while nobody knows what they are: try again."""
         offsets = self.committed()
         return [self._restore(partition, offsets.get(partition)) for partition in partitions]
 
@@ -68,14 +73,22 @@ class Restorer:
         marker: int | None = None
         position = self.state.beginning(partition)
         deadline_s = self.now_s() + self.patience_s
+        written: int | None = None  # where it was, once the marker was found too far
         while True:
             end = self.state.end(partition)
             for record in self.state.read(partition, position, end):
                 marker = _take(found, record, marker)
             position = max(position, end)
-            if marker == committed or (marker or 0) > (committed or 0):
+            if marker == committed:
                 break
-            if self.now_s() >= deadline_s:
+            if (marker or 0) > (committed or 0):
+                if written is None:
+                    written = self.written_end(partition)
+                if position >= written:
+                    break
+                if self.now_s() >= deadline_s:
+                    raise BusUnavailable(f"partition {partition} of the state waits for an open transaction")
+            elif self.now_s() >= deadline_s:
                 _log.error(
                     "partition %d: committed up to %s, its state says %s: the state is lost; counting goes on from "
                     "what there is", partition, committed, marker,

@@ -288,3 +288,25 @@ def test_a_commit_that_meets_a_new_generation_is_repeated_while_the_partitions_a
             transaction.send(out.name, Message("gate", b"not ours any more"), partition=1)
             transaction.offsets({1: 2})
         assert committed_values(bus, out) == ["once"]
+
+
+def test_what_a_refused_commit_said_is_not_said_by_the_next(broker: Broker, prefix: str) -> None:
+    """The library keeps refused offsets, and puts them into the next transaction: by then they are another worker's."""
+    out, group = texts(f"{prefix}.out"), f"{prefix}.g"
+    with bus_with(broker, prefix, "in", "out") as bus:
+        fill(bus, prefix, 4)
+        consumer = bus.consumer(texts(f"{prefix}.in"), group, listener=Remembers())
+        transactions = bus.transactions(f"{prefix}.tx", consumer)
+        poll_until(consumer, 4)
+        member = consumer.group_metadata()
+        answers = 4 * [member._replace(generation_id=member.generation_id - 1)]  # the group moves on again and again
+        consumer.group_metadata = lambda: answers.pop() if answers else member  # type: ignore[method-assign]
+        with pytest.raises(TransactionAborted), transactions.transaction() as transaction:
+            transaction.send(out.name, Message("gate", b"never"), partition=1)
+            transaction.offsets({0: 2, 1: 1})
+        answers.clear()
+        with transactions.transaction() as transaction:
+            transaction.send(out.name, Message("gate", b"once"), partition=1)
+            transaction.offsets({0: 2})
+        assert committed_values(bus, out) == ["once"]
+        assert bus.committed(group, f"{prefix}.in") == {0: 2}, "partition 1 was not in it"

@@ -304,8 +304,8 @@ class ModelTransactions:
 
 
 class ModelReader:
-    def __init__(self, log: LogModel, topic: Topic[Any]) -> None:
-        self._log, self._topic = log, topic
+    def __init__(self, log: LogModel, topic: Topic[Any], undecided: bool) -> None:
+        self._log, self._topic, self._undecided = log, topic, undecided
 
     def partitions(self) -> tuple[int, ...]:
         return tuple(range(self._log.partitions))
@@ -314,6 +314,8 @@ class ModelReader:
         return 0
 
     def end(self, partition: int) -> int:
+        if self._undecided:
+            return len(self._log.entries(self._topic.name, partition))
         return self._log.stable_end(self._topic.name, partition)
 
     def read(self, partition: int, from_offset: int, to_offset: int) -> Iterator[Record[Any]]:
@@ -341,8 +343,8 @@ class ModelBus:
         self.transacting.append(ModelTransactions(self.log, transactional_id, consumer))
         return self.transacting[-1]
 
-    def reader(self, topic: Topic[Any]) -> ModelReader:
-        return ModelReader(self.log, topic)
+    def reader(self, topic: Topic[Any], *, undecided: bool = False) -> ModelReader:
+        return ModelReader(self.log, topic, undecided)
 
     def committed(self, group: str, topic_name: str) -> dict[int, int]:
         """Kafka's answer waits for open transactions with offsets; here the broker's time-out comes at once."""

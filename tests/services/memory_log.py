@@ -49,7 +49,7 @@ class MemoryLog:
         for gone in [each for each in part.records if each < offset]:
             del part.records[gone]
 
-    def reader(self, topic: Topic[Any]) -> MemoryReader:
+    def reader(self, topic: Topic[Any], *, undecided: bool = False) -> MemoryReader:
         return MemoryReader(self, topic)
 
     def committed(self, group: str, topic_name: str, *, timeout_s: float = 30) -> dict[int, int]:

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.bus.base import Malformed, Message, Record
 from pipeline.bus.topics import CameraState, Forgotten, IngestState, PartitionState, StateRecord
+from pipeline.errors import BusUnavailable
 from pipeline.services.restoring import Restorer
 
 Value = StateRecord | Malformed
@@ -19,6 +20,7 @@ class _State:
     def __init__(self, values: Sequence[Value], readable: int) -> None:
         self.records = [Record("t.state", 3, n, _key(value), value) for n, value in enumerate(values)]
         self.readable = readable
+        self.written = len(values)
         self.slept = 0
         self.now_s = 0.0
 
@@ -49,7 +51,9 @@ def _camera(camera_id: str, next_offset: int) -> CameraState:
 
 
 def _restorer(state: _State, committed: dict[int, int], windows_end: int = 100) -> Restorer:
-    return Restorer(lambda: committed, state, lambda _: windows_end, 5.0, lambda: state.now_s, state.sleep)
+    return Restorer(
+        lambda: committed, state, lambda _: state.written, lambda _: windows_end, 5.0, lambda: state.now_s, state.sleep
+    )
 
 
 def test_the_state_of_the_last_commit_is_waited_for_though_its_marker_comes_later() -> None:
@@ -77,6 +81,22 @@ def test_a_state_ahead_of_the_group_goes_on_from_the_state(caplog: pytest.LogCap
     (found,) = _restorer(state, {3: 4}).restore([3])  # somebody set the group's offsets back
     assert found.next_offset == 9
     assert "nothing counts twice" in caplog.text
+
+
+def test_of_a_state_ahead_of_the_group_the_last_is_waited_for() -> None:
+    """The offsets were set back, and the last commit's marker is on its way: what it holds would count twice."""
+    state = _State([_camera("a", 9), PartitionState(3, 9), _camera("a", 14), PartitionState(3, 14)], readable=2)
+    (found,) = _restorer(state, {3: 4}).restore([3])
+    assert found.next_offset == 14
+    assert found.cameras["a"].next_offset == 14
+
+
+def test_a_state_ahead_of_the_group_with_a_transaction_that_stays_open_is_not_known() -> None:
+    state = _State([_camera("a", 9), PartitionState(3, 9)], readable=2)
+    state.written = 3
+    with pytest.raises(BusUnavailable, match="open transaction"):
+        _restorer(state, {3: 4}).restore([3])
+    assert state.now_s >= 5
 
 
 def test_a_state_of_a_longer_log_is_void_with_that_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -169,9 +169,11 @@ class KafkaBus:
             )
         )
 
-    def reader(self, topic: Topic[T]) -> KafkaReader[T]:
-        """Reads any span of ``topic`` without a group."""
+    def reader(self, topic: Topic[T], *, undecided: bool = False) -> KafkaReader[T]:
+        """Reads any span of ``topic`` without a group; undecided: also what open and aborted transactions wrote."""
         told = _READING | {"group_id": None}
+        if undecided:
+            told["isolation_level"] = "read_uncommitted"
         return self._keep(
             KafkaReader(
                 topic, lambda: self._open(kafka.KafkaConsumer, told, f"read {topic.name}"), answer_s=self._answer_s

@@ -24,7 +24,7 @@ _BATCH = 200
 
 
 class KafkaReader(Generic[T]):
-    """Reads any span of a topic, read_committed; made by ``KafkaBus.reader``. Belongs to one thread.
+    """Reads any span of a topic, read_committed unless told otherwise; made by ``KafkaBus.reader``. One thread's.
 
     One ``read`` or ``follow`` at a time: beginning another ends the one before (BusError when it is asked on).
     """
@@ -67,7 +67,10 @@ class KafkaReader(Generic[T]):
         return {at.partition: int(offset) for at, offset in found.items()}
 
     def end(self, partition: int) -> int:
-        """The offset behind the last one that is decided: open transactions and what follows them lie behind it."""
+        """The offset behind the last one that is decided: open transactions and what follows them lie behind it.
+
+        Of a reader of the undecided as well: the offset behind the last one that is written.
+        """
         return self.ends([partition])[partition]
 
     def ends(self, partitions: Sequence[int]) -> dict[int, int]:

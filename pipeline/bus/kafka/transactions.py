@@ -7,6 +7,10 @@ The commit, step by step; what fails before step 5 aborts, what fails in step 5 
 3. send_offsets_to_transaction with the consumer's group metadata: the broker refuses an old generation here
 4. flush, and look at every record's answer: kafka-python would commit without a record whose delivery timed out
 5. end the transaction
+
+A producer whose transaction was aborted is not used again: kafka-python keeps refused offsets and puts them into the
+next transaction, when the partitions may be another worker's; and what is still on its way to a broker would count
+with the next transaction of the same epoch. A new producer has a new epoch, which fences both.
 """
 
 from __future__ import annotations
@@ -64,9 +68,9 @@ class Transaction:
         """Commit these next offsets of the consumer's partitions with the transaction (several calls add up)."""
         self.next_offsets.update(next_offsets)
 
-    def again(self) -> Transaction:
-        """The same once more, in the transaction that is open now."""
-        copy = Transaction(self._client, self._limit_bytes)
+    def again(self, client: Client) -> Transaction:
+        """The same once more, in the transaction that is open with ``client``."""
+        copy = Transaction(client, self._limit_bytes)
         for record, _ in self.sent:
             copy._send(record)
         copy.offsets(self.next_offsets)
@@ -181,13 +185,17 @@ class KafkaTransactions:
             try:
                 self._prepare(client, transaction, until)
             except _WRONG as error:
-                if not self._may_repeat(error, transaction):
-                    raise
+                cause = self._cause(error)
+                if not self._may_repeat(cause, transaction):
+                    raise cause from error
+                client = self._ready(until)
                 client.begin_transaction()
-                self._prepare(client, transaction.again(), until)
+                self._prepare(client, transaction.again(client), until)
         except RecordTooLarge:
             self._abort()
             raise
+        except BusUnavailable as error:
+            raise TransactionAborted(f"transaction of {self.transactional_id} aborted: {error}") from error
         except _WRONG as error:
             raise self._failed(error, "send records and offsets") from error
         try:
@@ -218,30 +226,27 @@ class KafkaTransactions:
             if future.exception is not None:
                 raise future.exception
 
-    def _may_repeat(self, error: BaseException, transaction: Transaction) -> bool:
+    def _may_repeat(self, cause: BaseException, transaction: Transaction) -> bool:
         """The group went on to its next generation while we sent the offsets under the last one, and the partitions
-        were ours all the time: what was aborted is as right as before."""
-        cause = self._cause(error)
-        moved_on = isinstance(cause, kafka_errors.CommitFailedError) and "IllegalGeneration" in str(cause)
-        if not moved_on or not self._abort():
+        were ours all the time: what is aborted here is as right as before."""
+        if not (isinstance(cause, kafka_errors.CommitFailedError) and "IllegalGeneration" in str(cause)):
             return False
+        self._abort()
         self._consumer.settled_metadata(_REJOIN_S)
-        return self._client is not None and self._consumer.still_ours(transaction.next_offsets)
+        return self._consumer.still_ours(transaction.next_offsets)
 
-    def _abort(self) -> bool:
-        """Abort; a producer that cannot is thrown away, and the next one aborts in its stead. True when it is done."""
-        client = self._client
-        if client is None:
-            return True
+    def _abort(self) -> None:
+        """Abort, so that nobody waits for what is open, and throw the producer away: see the module. Where aborting
+        fails, the next producer aborts in its stead."""
+        if self._client is None:
+            return
         try:
-            result = client._transaction_manager.begin_abort()
-            client._sender.wakeup()
+            result = self._client._transaction_manager.begin_abort()
+            self._client._sender.wakeup()
             _await(result, time.monotonic() + min(5.0, self._timeout_s))
-            return True
         except _WRONG as error:
             _log.warning("transaction of %s: aborting failed: %s", self.transactional_id, error)
-            self._discard()
-            return False
+        self._discard()
 
     def _failed(self, error: BaseException, step: str) -> BusError:
         """What went wrong before the commit was asked for: surely nothing of the transaction counts."""
