@@ -103,6 +103,15 @@ class Chaos:
         self.tend()
 
 
+SAID = {
+    "going back to what is committed": "a commit was refused or not confirmed: went back",
+    "that nothing counts twice": "the state was further than the offsets",
+    "the state is lost": "the state was behind the offsets",
+    "open transaction": "waited in vain for a transaction to be decided",
+}
+"""What they log, and what it means: where the first is 0, the faults did not hit what they were meant to."""
+
+
 def undisturbed(cluster: LocalCluster) -> Pass:
     """The straight pass over the windows topic, with the models the cameras name."""
 
@@ -177,6 +186,10 @@ def _compare(cluster: LocalCluster, chaos: Chaos, worked_s: float) -> bool:
           f"{verdict.different} | {worked_s:.0f} |")  # fmt: skip
     for told in doubles(straight.output, found):
         print(told)
+    logs = [log.read_text(errors="replace") for log in cluster.folder.glob("*.log")]
+    print("\n| the workers said | times |\n| --- | --- |")
+    for text, meaning in SAID.items():
+        print(f"| {meaning} | {sum(log.count(text) for log in logs)} |")
     return verdict.good and verdict.records > 0
 
 
