@@ -181,3 +181,24 @@ def test_a_broker_that_is_gone_since_is_not_waited_for_without_end(mortal_broker
         assert [type(error) for error in told] == [BusUnavailable]
         assert mortal_broker.bootstrap_servers in str(told[0])
         assert "kafka.bootstrap_servers" in str(told[0])
+
+
+@pytest.mark.slow
+def test_who_follows_is_told_that_the_broker_is_away_and_that_it_is_back(
+    mortal_broker: Broker, prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = texts(f"{prefix}.out")
+    with bus_with(mortal_broker, prefix, "out") as bus, bus.reader(topic) as reader:
+        live = reader.follow(reader.partitions(), timeout_s=0.2)
+        quiet_until_s = time.monotonic() + 8
+        while time.monotonic() < quiet_until_s:  # nothing is sent, and that is no outage
+            assert next(live) is None
+        assert "no broker answers" not in caplog.text
+        mortal_broker.freeze()
+        try:
+            wait_for(lambda: "no broker answers" in caplog.text, doing=lambda: next(live))
+        finally:
+            mortal_broker.thaw()
+        wait_for(lambda: "answers again" in caplog.text, doing=lambda: next(live))
+        bus.producer(topic).send("gate", "after")
+        wait_for(lambda: any(isinstance(next(live), Record) for _ in range(5)))

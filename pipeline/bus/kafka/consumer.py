@@ -179,12 +179,12 @@ class KafkaConsumer(Generic[T]):
     @property
     def connected(self) -> bool:
         """A broker answers (or did within the last seconds)."""
-        return self._thread.connected
+        return self._thread.hearing.connected
 
     @property
     def heard_s(self) -> float:
         """When (monotonic seconds) a broker was last heard of; -inf before the first time."""
-        return self._thread.heard_s
+        return self._thread.hearing.heard_s
 
     @property
     def ended(self) -> bool:

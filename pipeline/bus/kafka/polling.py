@@ -20,9 +20,9 @@ from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.future import Future
 
 from pipeline.bus.kafka.errors import translate
+from pipeline.bus.kafka.hearing import Hearing
 from pipeline.bus.kafka.repairs import (
     forget_offset_answers,
-    heard_s,
     mend_consumer,
     mend_turns,
     shut_consumer,
@@ -35,8 +35,6 @@ POLL_MS = 100
 BATCH = 16
 """Records taken from the client at once: how far max_waiting may be overshot."""
 RETRY_S = 1.0
-AWAY_S = 5.0
-"""Not heard of for as long, the broker is away: a member hears of it every second (its heartbeats)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +66,7 @@ class PollThread:
         self.client: Client | None = None
         self.assigned: set[int] = set()
         self.fenced = False
-        self.connected = False
-        self.heard_s = float("-inf")
+        self.hearing = Hearing(topic_name)
         self._open_client = open_client
         self._heard = heard
         self._max_waiting = max_waiting
@@ -153,7 +150,7 @@ class PollThread:
             mend_turns(client)
             client.subscribe([self.topic_name], listener=_Bridge(self))
             self.client = client
-            self.connected, self.heard_s = True, time.monotonic()
+            self.hearing.began()
         while self._tasks:
             task, done = self._tasks.popleft()
             try:
@@ -166,7 +163,7 @@ class PollThread:
         try:
             fetched = self.client.poll(timeout_ms=POLL_MS, max_records=BATCH)
         finally:
-            self._look_for_broker(self.client)
+            self.hearing.listen(self.client)
         with self.changed:
             for at, records in fetched.items():
                 self._waiting.setdefault(at.partition, deque()).extend(records)
@@ -179,15 +176,6 @@ class PollThread:
         self._pause(self.client, full, roomy)
         if self.topic_name in self.client._cluster.unauthorized_topics:
             raise BusDenied(f"cannot read {self.topic_name}: the broker's access rules do not let us")
-
-    def _look_for_broker(self, client: Client) -> None:
-        """Say once that the broker is away, and once that it is back: the client just polls on."""
-        self.heard_s = max(self.heard_s, heard_s(client) or self.heard_s)
-        connected = time.monotonic() - self.heard_s <= AWAY_S
-        if connected != self.connected:
-            self.connected = connected
-            told = "a broker answers again" if connected else "no broker answers; waiting for it"
-            _log.warning("reading %s: %s", self.topic_name, told)
 
     def _pause(self, client: Client, full: bool, roomy: bool) -> None:
         if full or (self._paused and not roomy):

@@ -15,6 +15,7 @@ from kafka.partitioner.default import murmur2
 from pipeline.bus.base import Malformed, Record, Topic
 from pipeline.bus.kafka.consumer import decoded
 from pipeline.bus.kafka.errors import ours
+from pipeline.bus.kafka.hearing import Hearing
 from pipeline.bus.kafka.repairs import partitions_of, shut_consumer, skip_broken_fetch
 from pipeline.errors import BusError, BusUnavailable, TopicMissing
 
@@ -118,13 +119,17 @@ class KafkaReader(Generic[T]):
         self, partitions: Sequence[int], *, start: Mapping[int, int] | None = None, timeout_s: float = 1
     ) -> Iterator[Record[T | Malformed] | None]:
         """Every record from ``start`` (default: the end as of now) on, for ever; None whenever ``timeout_s`` passes
-        without one, so that the caller can look at its own clock."""
+        without one, so that the caller can look at its own clock. A broker that goes is waited for, and told of in the
+        log."""
         begin = dict(start or {})
         rest = [partition for partition in partitions if partition not in begin]
         begin |= self.ends(rest) if rest else {}
         turn = self._begin(begin)
+        hearing = Hearing(self.topic.name)
+        hearing.began()
         while True:
             raws = self._poll(turn, int(timeout_s * 1000))
+            hearing.listen(self._client)
             for raw in raws:
                 yield decoded(self.topic, raw)
                 self._require(turn)

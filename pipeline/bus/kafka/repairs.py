@@ -230,15 +230,15 @@ def partitions_of(client: KafkaConsumer, topic_name: str, timeout_s: float) -> f
 
 
 def heard_s(client: KafkaConsumer) -> float | None:
-    """When (monotonic seconds) a broker was last heard of by a member of a group; None while there is no connection.
+    """When (monotonic seconds) a broker was last heard of by who reads; None while there is no connection.
 
-    A member hears at least the answers to its heartbeats. While the group waits for others to join there are none:
-    then a connection is as good as an answer.
+    A member of a group hears at least the answers to its heartbeats, a reader those to its fetches. While the group
+    waits for others to join there are neither: then a connection is as good as an answer.
     """
     connections = client._manager.least_used_connections()
     if not connections:
         return None
-    if client.group_metadata().state != MemberState.STABLE:
+    if client.config["group_id"] is not None and client.group_metadata().state != MemberState.STABLE:
         return time.monotonic()
     return max(float(connection.transport.last_read) for connection in connections)
 
