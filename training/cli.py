@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import PasserbyError, UsageError
+from pipeline.inference.scene import SceneFiles
+from pipeline.inference.store import Model
 from training.commands import classifier as classifier_commands
 from training.commands import quantise as quantise_commands
 from training.commands import tools as tool_commands
 from training.scene import cli as scene_commands
+from training.scene.data import DATA as SCENE_DATA
 
 if TYPE_CHECKING:
-    from pipeline.inference.store import Model
+    from pipeline.inference.models import AnyModel
 
 app = typer.Typer(
     name="passerby-train",
@@ -47,6 +50,9 @@ DataFile = Annotated[Path, typer.Option("--data", help="The data file (YAML): se
 Root = Annotated[Path | None, typer.Option(help="The folder of the sets, in place of the data file's root.")]
 Init = Annotated[Path | None, typer.Option(help="YOLOX-nano as ONNX: the weights to start from.")]
 Share = Annotated[float, typer.Option(min=0, max=1, help="How far from the start weights to the trained ones.")]
+Shapes = Annotated[
+    str | None, typer.Option(help="Inputs, width first: 704x416,544x544. To train, also how often: 704x416=0.7,…")
+]
 
 
 @app.command()
@@ -65,6 +71,7 @@ def detector(
     epochs: Annotated[int, typer.Option(min=1, help="Epochs in all.")] = 8,
     pictures: Annotated[int, typer.Option(min=1, help="Pictures an epoch.")] = 3392,
     batch: Annotated[int, typer.Option(min=1)] = 16,
+    shapes: Shapes = None,
     seed: Annotated[int, typer.Option()] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that augment pictures.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Of torch. More than 1 pays only on an idle machine.")] = 1,
@@ -92,13 +99,14 @@ def detector(
     import torch
 
     from training.distributed import joined
+    from training.release import shapes_of
     from training.session import Start, train_detector
     from training.trainer import Recipe
 
     torch.set_num_threads(threads)
     recipe = Recipe(
         epochs=epochs, pictures=pictures, batch=batch, seed=seed, workers=workers,
-        activation=activation.value, taught=taught, step=step,
+        activation=activation.value, taught=taught, step=step, **({"shapes": shapes_of(shapes)} if shapes else {}),
     )  # fmt: skip
     with joined():
         best = train_detector(data, root, Start(init, start, share), out, recipe, resume=resume)
@@ -115,9 +123,12 @@ def evaluate(
         bool, typer.Option("--everything", help="Classifiers: all pictures, not the validation scenes alone.")
     ] = False,
 ) -> None:
-    """Score models on the validation split: AP50 by group, in two views, and CPU ms; classifiers: what share is right.
+    """Score models on the validation split: AP50 by group, in two views, and CPU ms; classifiers: what share is right;
+    scene models: AUC and accuracy on clips. What is written with --out is what `passerby models promote --gate` reads.
 
     Examples:
+
+        passerby-train evaluate models/fights-2 passerby-scene --data clips.csv --out scores.json
 
         passerby-train evaluate passerby-daylight --data training/daylight.csv --root ../shared/data
 
@@ -130,11 +141,18 @@ def evaluate(
     from training.evaluate import table
     from training.session import prepare
 
-    known = [_classifier(each) for each in models]
-    if any(known):
-        if not all(known):
-            raise UsageError("detectors and classifiers are not scored together")
-        return classifier_commands.evaluate_classifiers([each for each in known if each], data, root, everything, out)
+    named = [_named(each) for each in models]
+    tasks = {"detection" if each is None else each.manifest.task for each in named}
+    if len(tasks) > 1:
+        raise UsageError(
+            f"models for {' and for '.join(sorted(tasks))} are not scored together", mend="one task a call"
+        )
+    if tasks == {"scene"}:
+        files = [each for each in named if isinstance(each, SceneFiles)]
+        return _evaluate_scene_models(files, data if data != DATA else SCENE_DATA, root, out)
+    if tasks == {"classification"}:
+        classifiers = [each for each in named if isinstance(each, Model)]
+        return classifier_commands.evaluate_classifiers(classifiers, data, root, everything, out)
     contenders = [contender_of(each) for each in models]
     prepared = prepare(data, root)
     scores = score(contenders, prepared.validation, prepared.spec, show=True)
@@ -151,6 +169,7 @@ def export(
     root: Root = None,
     init: Init = None,
     share: Share = 1.0,
+    shapes: Shapes = None,
     version: Annotated[str, typer.Option()] = "0.1.0",
 ) -> None:
     """Write a model folder: ONNX compared with torch on validation pictures, thresholds chosen on them, costs measured.
@@ -161,6 +180,7 @@ def export(
 
         passerby-train export --checkpoint runs/first/best.pt --init yolox_nano.onnx --share 0.8 --to models/mine
     """
+    from training.release import SHAPES, shapes_of
     from training.session import release_checkpoint
     from training.trainer import task_of
 
@@ -169,7 +189,8 @@ def export(
 
         classifier, apart = release_classifier(checkpoint, to, Source(data, root), version)
         return typer.echo(f"{to}: {classifier.manifest.sha256[:12]}, within {apart:.1e} of torch")
-    model = release_checkpoint(checkpoint, to, data, root, init, share, version)
+    listed = tuple(shapes_of(shapes)) if shapes else SHAPES
+    model = release_checkpoint(checkpoint, to, data, root, init, share, version, listed)
     told = model.manifest.thresholds
     return typer.echo(f"{to}: {model.manifest.sha256[:12]}, score {told.score}, low {told.low}")
 
@@ -204,14 +225,23 @@ def card(
     return typer.echo(f"{model / 'card.md'}: written")
 
 
-def _classifier(told: str) -> Model | None:
-    """The model of that name, if it is a classifier."""
-    from pipeline.inference.store import load_model
+def _named(told: str) -> AnyModel | None:
+    """The model of that name; None where it is told as only a detector can be."""
+    from pipeline.inference.models import load_any
 
-    if ":" in told or "@" in told:
-        return None
-    model = load_model(told)
-    return model if model.manifest.task == "classification" else None
+    return None if ":" in told or "@" in told else load_any(told)
+
+
+def _evaluate_scene_models(models: list[SceneFiles], data: Path, root: Path | None, out: Path | None) -> None:
+    import torch
+
+    from training.scene.scoring import evaluate_scene_models, table
+
+    torch.set_num_threads(1)
+    scores = evaluate_scene_models(models, data, root)
+    if out is not None:
+        out.write_text(json.dumps([each.as_dict() for each in scores], indent=1), encoding="utf-8")
+    typer.echo(table(scores))
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, UsageError
 from pipeline.inference.manifest import InputShape, Manifest, ModelInput, Thresholds
 from pipeline.inference.onnx import RunSettings, Session
 from pipeline.inference.store import Model, keep_model
@@ -24,6 +25,20 @@ Shape = tuple[int, int]
 
 # In the order of preference: of the shapes that suit a picture's aspect ratio alike, the first is taken.
 SHAPES: tuple[Shape, ...] = ((416, 256), (416, 416), (544, 320), (640, 384), (256, 416))
+
+
+def shapes_of(text: str) -> dict[Shape, float]:
+    """``704x416=0.7,544x544=0.3`` (width first) as shapes and how often each is drawn; as often where nothing is said.
+
+    Raises UsageError; sides are multiples of 32, as the network's strides want them.
+    """
+    shapes: dict[Shape, float] = {}
+    for part in text.split(","):
+        told = re.fullmatch(r"\s*(\d+)x(\d+)(?:=(\d*\.?\d+))?\s*", part)
+        if told is None or any(int(side) % 32 or not int(side) for side in told.group(1, 2)):
+            raise UsageError(f"--shapes: {part!r} is no shape", mend="write 704x416=0.7,544x544=0.3: multiples of 32")
+        shapes[int(told[1]), int(told[2])] = float(told[3] or 1.0)
+    return shapes
 
 
 @dataclass(frozen=True, slots=True)

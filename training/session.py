@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ from training.export import export_onnx
 from training.models.detector import Detector
 from training.models.pretrained import load_pretrained
 from training.overlap import iou
-from training.release import SHAPES, Release, manifest_of, write_release
+from training.release import SHAPES, Release, Shape, manifest_of, write_release
 from training.scenes import Split, split_by_scene
 from training.trainer import CHECKPOINT, Recipe, Training, interpolated, load_weights, read_checkpoint
 
@@ -115,33 +116,41 @@ def train_detector(
         prepared.train, prepared.spec, recipe.shapes, count=recipe.pictures, batch=recipe.batch, seed=recipe.seed
     )
     views = [picture_of(each, prepared.spec, "16:9") for each in prepared.validation]
-    training.run(pictures, lambda network: validation_score(network, views))
+    shape = next(iter(recipe.shapes))
+    training.run(pictures, lambda network: validation_score(network, views, shape))
     return max(training.history)
 
 
-def validation_score(network: Detector, pictures: list[Picture]) -> float:
-    """Mean AP50 over people and vehicles, 16:9 views at the default shape (0 for a group without truth)."""
+def validation_score(network: Detector, pictures: list[Picture], shape: Shape) -> float:
+    """Mean AP50 over people and vehicles, 16:9 views at ``shape`` (0 for a group without truth)."""
     with tempfile.TemporaryDirectory() as folder:
-        contender = _contender(network, Path(folder))
+        contender = _contender(network, Path(folder), shape)
         found = detect_all(contender.detector(MIN_SCORE), pictures)
     scores = score_found(contender, "16:9", pictures, found, 0.0)
     return float(np.nan_to_num(list(scores.mean.values())).mean())
 
 
 def release_checkpoint(
-    checkpoint: Path, to: Path, data: Path, root: Path | None, init: Path | None, share: float, version: str
+    checkpoint: Path,
+    to: Path,
+    data: Path,
+    root: Path | None,
+    init: Path | None,
+    share: float,
+    version: str,
+    shapes: Sequence[Shape] = SHAPES,
 ) -> Model:
-    """Export a checkpoint, mixed with the start weights, with thresholds chosen on validation."""
+    """Export a checkpoint, mixed with the start weights, with thresholds chosen on validation at the first shape."""
     network = Start(init, checkpoint, share).network()
     prepared = prepare(data, root)
     pictures = [picture_of(each, prepared.spec, "16:9") for each in prepared.validation]
     with tempfile.TemporaryDirectory() as folder:
-        contender = _contender(network, Path(folder))
+        contender = _contender(network, Path(folder), shapes[0])
         whole = contender.detector(MIN_SCORE)
         thresholds = choose_thresholds(pictures, detect_all(whole, pictures))
         shown = [_letterboxed(whole, each) for each in pictures[:: max(1, len(pictures) // COMPARED)]]
     card = f"# {to.name} {version}\n\nThe card is written by `passerby-train card`.\n"
-    return write_release(network, Release(to.name, version, CLASSES, thresholds, card), to, shown)
+    return write_release(network, Release(to.name, version, CLASSES, thresholds, card), to, shown, shapes)
 
 
 def choose_thresholds(pictures: list[Picture], found: list[Detections]) -> Thresholds:
@@ -201,12 +210,12 @@ def write_card(
     return keep_model(model.read(), model.manifest, text, folder)
 
 
-def _contender(network: Detector, folder: Path) -> Contender:
-    """The network as a model in a folder, at the default shape."""
+def _contender(network: Detector, folder: Path, shape: Shape) -> Contender:
+    """The network as a model in a folder."""
     data = export_onnx(network)
     release = Release("candidate", "0", CLASSES, Thresholds(nms_iou=NMS_IOU), "")
-    model = keep_model(data, manifest_of(release, data, SHAPES, {}), None, folder / "candidate")
-    return Contender("candidate", model, SHAPES[0])
+    model = keep_model(data, manifest_of(release, data, [shape], {}), None, folder / "candidate")
+    return Contender("candidate", model, shape)
 
 
 def _letterboxed(detector: Runner, picture: Picture) -> NDArray[np.uint8]:
