@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -66,13 +67,23 @@ def test_a_partition_moves_and_nothing_is_lost_or_done_twice(broker: Broker, pre
         wait_for(lambda: len(done) > 3, doing=lambda: work("first", first, 2))
         second = bus.consumer(topic, f"{prefix}.g", listener=second_heard)
         second_heard.on_revoked = lambda _: finish("second", second)
-        wait_for(
-            lambda: len(second.assignment) == 2,
-            doing=lambda: (work("first", first, 1), work("second", second, 1)),
-        )
-        assert [kind for kind, _ in first_heard.heard] == ["assigned", "revoked"], "cooperative: two partitions stay"
-        assert sorted(first.assignment + second.assignment) == [0, 1, 2, 3]
-        wait_for(lambda: len(done) >= 80, doing=lambda: (work("first", first, 5), work("second", second, 5)))
+        stop = threading.Event()
+
+        def go_on() -> None:
+            while not stop.is_set():
+                work("second", second, 1)
+
+        # Each on a thread of its own: a commit waits for a rejoin that waits for the other.
+        with ThreadPoolExecutor(1) as pool:
+            working = pool.submit(go_on)
+            try:
+                wait_for(lambda: len(second.assignment) == 2, doing=lambda: work("first", first, 1))
+                assert [kind for kind, _ in first_heard.heard] == ["assigned", "revoked"], "cooperative: two stay"
+                assert sorted(first.assignment + second.assignment) == [0, 1, 2, 3]
+                wait_for(lambda: len(done) >= 80, doing=lambda: work("first", first, 5))
+            finally:
+                stop.set()
+            working.result(30)
         assert sorted(done, key=int) == [f"{n}" for n in range(80)]
         second.close()
         wait_for(lambda: len(first.assignment) == 4, doing=lambda: first.poll(0.05))
