@@ -138,6 +138,7 @@ class InferSession:
         Raises Fenced (open a new session), BusUnavailable (call again), and what nobody here can mend.
         """
         if self._stale:
+            self._consumer.hear()  # else the partitions cannot be moved in, and this turn would come for ever
             self._start_over()
         try:
             self.stages.take(self._patience_s())

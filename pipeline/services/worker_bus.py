@@ -30,6 +30,8 @@ class Transactions(Protocol):
 class WindowsConsumer(Consumer[Raw], Protocol):
     """A member of the group; see ``pipeline.bus.kafka``."""
 
+    def hear(self) -> None: ...
+
     def seek(self, offsets: Mapping[int, int]) -> None: ...
 
     @property

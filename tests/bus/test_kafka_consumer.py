@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.bus.base import Malformed, Message
 from pipeline.bus.kafka import KafkaBus, KafkaConsumer
-from pipeline.errors import BusError, Fenced
+from pipeline.errors import BusError, BusUnavailable, Fenced
 from tests.broker import Broker
 from tests.bus.kafka_log import Remembers, bus_with, poll_until, texts, values, wait_for
 
@@ -87,6 +87,25 @@ def test_a_partition_moves_and_nothing_is_lost_or_done_twice(broker: Broker, pre
         assert sorted(done, key=int) == [f"{n}" for n in range(80)]
         second.close()
         wait_for(lambda: len(first.assignment) == 4, doing=lambda: first.poll(0.05))
+
+
+def test_a_change_nobody_has_heard_of_keeps_from_seeking_until_it_is_heard(broker: Broker, prefix: str) -> None:
+    with bus_with(broker, prefix, "in") as bus:
+        fill(bus, prefix, 4)
+        topic, listener = texts(f"{prefix}.in"), Remembers()
+        first = bus.consumer(topic, f"{prefix}.g", listener=listener)
+        poll_until(first, 4)
+        second = bus.consumer(topic, f"{prefix}.g", listener=Remembers())
+        wait_for(lambda: first._thread.change is not None, doing=lambda: second.poll(0.05))
+        began_s = time.monotonic()
+        with pytest.raises(BusUnavailable, match="change"):
+            first.seek(dict.fromkeys(first.assignment, 0))
+        assert time.monotonic() - began_s < 5, "nobody waits for what cannot come"
+        first.hear()
+        assert [kind for kind, _ in listener.heard] == ["assigned", "revoked"]
+        (kept,) = first.assignment
+        first.seek({kept: 0})
+        assert [record.offset for record in poll_until(first, 2)] == [0, 1]
 
 
 def test_a_caller_that_sleeps_longer_than_every_timeout_stays_a_member(broker: Broker, prefix: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.bus.base import Malformed, Message, PartitionListener, Record, Topic
-from pipeline.errors import BusError, Fenced, RecordMalformed, RecordTooLarge, TransactionAborted
+from pipeline.errors import BusError, BusUnavailable, Fenced, RecordMalformed, RecordTooLarge, TransactionAborted
 
 
 class Killed(BaseException):
@@ -158,6 +158,7 @@ class ModelConsumer:
         self.log, self.topic, self.listener = log, topic, listener
         self.member: Member | None = Member(self)
         self.positions: dict[int, int] = {}
+        self._hearing = False
         log.members.append(self.member)
         log.rebalance()
 
@@ -165,7 +166,14 @@ class ModelConsumer:
     def in_group(self) -> bool:
         return any(member is self.member for member in self.log.members)
 
-    def poll(self, timeout_s: float, max_records: int = 1) -> Sequence[Record[Any]]:
+    def hear(self) -> None:
+        self._hearing = True
+        try:
+            self._hear()
+        finally:
+            self._hearing = False
+
+    def _hear(self) -> None:
         member = self.member
         if member is None:
             raise BusError("closed")
@@ -193,6 +201,11 @@ class ModelConsumer:
             self.log.at("assigning")
             self.listener.assigned(assigned)
             self.log.at("assigned")
+
+    def poll(self, timeout_s: float, max_records: int = 1) -> Sequence[Record[Any]]:
+        self.hear()
+        member = self.member
+        assert member is not None
         taken: list[Record[Any]] = []
         for partition in sorted(member.owns):
             for offset, message in self.log.visible(self.topic.name, partition):
@@ -207,6 +220,8 @@ class ModelConsumer:
     def seek(self, offsets: Mapping[int, int]) -> None:
         assert self.member is not None
         assert set(offsets) <= self.member.owns, "not ours"
+        if not self._hearing and (not self.in_group or self.member.owns - self.member.wants):
+            raise BusUnavailable("the listener has to hear of a change first")
         self.positions.update(offsets)
 
     @property

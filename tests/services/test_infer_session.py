@@ -36,7 +36,7 @@ def _plans(world: World, engine_of: Any = lambda _: PixelEngine()) -> Plans:
     def camera_of(camera_id: str, told: Any) -> CameraConfig:
         return camera_from_document(camera_id, told, {}, Path(), secrets=False)
 
-    return Plans(ModelReader(world.log, world.topics.cameras), camera_of, engine_of)
+    return Plans(ModelReader(world.log, world.topics.cameras, undecided=False), camera_of, engine_of)
 
 
 def test_a_new_document_counts_from_its_first_window_on_and_totals_go_on() -> None:
@@ -237,6 +237,25 @@ def test_a_camera_that_did_not_fit_is_tried_again_in_its_next_epoch() -> None:
     world.settle()
     assert len(world.output()["t.dead-letters", "a"]) == 3
     assert world.states()["a"] != before
+
+
+def test_a_worker_that_goes_back_while_partitions_are_to_leave_it_lets_them_go() -> None:
+    """It cannot move in its partitions before its listener has heard of the change, and went back for ever."""
+    world = World(partitions=2)
+    cameras = ["a", "b"]
+    for camera_id in cameras:
+        world.feed(window(camera_id, 0, revision=world.apply(camera_id, document(0.5))))
+    world.start(1)
+    for _ in range(3):
+        world.turn(1)
+    _session(world, 1)._transactions.answer_lost = True  # type: ignore[attr-defined]
+    world.turn(1, seconds=1.0)  # its commit is not confirmed: it will go back
+    assert _session(world, 1)._stale
+    world.start(2)  # and now a partition is to leave it
+    for number in (1, 2, 1, 2):
+        world.turn(number)
+    assert not _session(world, 1)._stale
+    assert [len(_session(world, number)._consumer.assignment) for number in (1, 2)] == [1, 1]
 
 
 def test_what_is_too_large_and_of_no_camera_ends_the_worker() -> None:

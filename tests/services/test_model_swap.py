@@ -68,7 +68,7 @@ def test_windows_before_and_after_a_swap_name_their_model_and_none_is_lost_or_ju
         return camera_from_document(camera_id, told, {}, Path(), secrets=False)
 
     session._plans = Plans(
-        ModelReader(world.log, world.topics.cameras), camera_of, lambda camera: engines[camera.model]
+        ModelReader(world.log, world.topics.cameras, undecided=False), camera_of, lambda camera: engines[camera.model]
     )
     for n in range(BEFORE):
         world.feed(window("a", n, revision=before))

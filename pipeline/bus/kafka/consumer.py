@@ -12,7 +12,7 @@ from kafka import errors as kafka_errors
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from pipeline.bus.base import Malformed, Message, PartitionListener, Record, Topic
-from pipeline.bus.kafka.errors import translate
+from pipeline.bus.kafka.errors import ours, translate
 from pipeline.bus.kafka.polling import PollThread
 from pipeline.errors import BusError, BusUnavailable, RecordMalformed
 
@@ -92,6 +92,12 @@ class KafkaConsumer(Generic[T]):
             if time.monotonic() >= until:
                 return []
 
+    def hear(self) -> None:
+        """Tell the listener of what changed, without giving records: until it has heard, nothing else can be done."""
+        thread = self._thread
+        while (change := thread.change) is not None:
+            self._hear(change)
+
     def commit(self, records: Sequence[Record[Any]]) -> None:
         """Commit the offsets behind these records (the at-least-once way; waits for the broker).
 
@@ -109,7 +115,8 @@ class KafkaConsumer(Generic[T]):
     def seek(self, offsets: Mapping[int, int]) -> None:
         """Deliver these partitions from these offsets on (inside ``assigned``, or between polls).
 
-        Raises BusError for a partition that is not ours, BusUnavailable when there is no broker.
+        Raises BusError for a partition that is not ours, BusUnavailable when there is no broker, or the listener has
+        to hear of a change first (``hear``, or ``poll``).
         """
         if missing := sorted(set(offsets) - set(self.assignment)):
             raise BusError(f"partitions {missing} of {self.topic.name} are not ours")
@@ -123,8 +130,11 @@ class KafkaConsumer(Generic[T]):
         client = self._thread.client
         if self._hearing and client is not None:
             jump(client)  # the poll thread waits for us
-        elif not self._thread.do(jump):
-            raise BusUnavailable(f"cannot seek in {self.topic.name}: no broker answers")
+        else:
+            with ours(f"seek in {self.topic.name}"):
+                if not self._thread.do(jump):
+                    why = "its partitions change" if self._thread.change is not None else "no broker answers"
+                    raise BusUnavailable(f"cannot seek in {self.topic.name}: {why}")
         self._positions.update(offsets)
 
     def group_metadata(self) -> ConsumerGroupMetadata:
@@ -238,8 +248,8 @@ class KafkaConsumer(Generic[T]):
                 client.commit(offsets, timeout_ms=int(COMMIT_S * 1000))
                 return
             except kafka_errors.RebalanceInProgressError as error:
-                if time.monotonic() > until:
-                    raise translate(error, doing) from error
+                if time.monotonic() > until or (self._thread.change is not None and not self._hearing):
+                    raise translate(error, doing) from error  # it waits for us to hear of a change
                 time.sleep(0.02)  # the poll thread is joining; our partitions stay ours meanwhile
             except (kafka_errors.KafkaError, RuntimeError, OSError) as error:
                 raise translate(error, doing) from error

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kafka import KafkaConsumer as Client
@@ -46,6 +46,15 @@ class Change:
     done: Callable[[], None]
 
 
+@dataclass(slots=True, eq=False)
+class _Task:
+    """Something the poll thread is to do. error: what it raised; told before ``done``."""
+
+    task: Callable[[Client], None]
+    done: threading.Event = field(default_factory=threading.Event)
+    error: Exception | None = None
+
+
 class PollThread:
     """Polls ``topic_name`` for one consumer. ``changed`` guards everything that two threads see."""
 
@@ -77,7 +86,7 @@ class PollThread:
         self._paused = False
         self._stopping = False
         self._told: dict[str, float] = {}
-        self._tasks: deque[tuple[Callable[[Client], None], threading.Event]] = deque()
+        self._tasks: deque[_Task] = deque()
         self._thread = threading.Thread(target=self._run, name=f"kafka-poll-{topic_name}", daemon=True)
         self._thread.start()
 
@@ -111,11 +120,22 @@ class PollThread:
             self._bytes -= sum(_size(record) for record in records)
 
     def do(self, task: Callable[[Client], None], timeout_s: float = 10) -> bool:
-        """Have the poll thread do something between two polls; False when it did not come to it in time."""
-        done = threading.Event()
+        """Have the poll thread do something between two polls; raises what it raised.
+
+        False when it did not come to it in time, or cannot before the caller has heard of a change: it is not done
+        later either.
+        """
+        told, until = _Task(task), time.monotonic() + timeout_s
         with self.changed:
-            self._tasks.append((task, done))
-        return done.wait(timeout_s)
+            self._tasks.append(told)
+        while not told.done.wait(0.02):
+            with self.changed:
+                if (self.change is not None or time.monotonic() >= until) and told in self._tasks:
+                    self._tasks.remove(told)
+                    return False
+        if told.error is not None:
+            raise told.error
+        return True
 
     def stop(self) -> None:
         """Leave the group, end the thread."""
@@ -151,12 +171,7 @@ class PollThread:
             client.subscribe([self.topic_name], listener=_Bridge(self))
             self.client = client
             self.hearing.began()
-        while self._tasks:
-            task, done = self._tasks.popleft()
-            try:
-                task(self.client)
-            finally:
-                done.set()
+        self._do_tasks(self.client)
         if self.fenced:
             self._rest(RETRY_S)
             return
@@ -176,6 +191,19 @@ class PollThread:
         self._pause(self.client, full, roomy)
         if self.topic_name in self.client._cluster.unauthorized_topics:
             raise BusDenied(f"cannot read {self.topic_name}: the broker's access rules do not let us")
+
+    def _do_tasks(self, client: Client) -> None:
+        while True:
+            with self.changed:
+                if not self._tasks:
+                    return
+                told = self._tasks.popleft()
+            try:
+                told.task(client)
+            except Exception as error:
+                told.error = error
+            finally:
+                told.done.set()
 
     def _pause(self, client: Client, full: bool, roomy: bool) -> None:
         if full or (self._paused and not roomy):
