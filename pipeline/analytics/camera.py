@@ -16,6 +16,7 @@ from pipeline.analytics.clips import Clip, ClipSeen
 from pipeline.analytics.condition import ConditionWatcher
 from pipeline.analytics.counts import CountWindows, Presence, copy_tally
 from pipeline.analytics.event_writer import EventWriter, Scene
+from pipeline.analytics.labels import Judgement, LabelFact, LabelWatcher
 from pipeline.analytics.lines import Crossing, LineCounter
 from pipeline.analytics.scenes import SceneFact, SceneWatcher
 from pipeline.analytics.settings import TrackerSettings
@@ -50,7 +51,7 @@ class Observation:
 
 
 class CameraAnalytics:
-    """Tracker, lines, zones, count windows, scene events and the condition of one camera.
+    """Tracker, lines, zones, count windows, scene events, condition and label of one camera.
 
     Followed are the classes of the two groups and those that a line or zone names. provenance: ``model``,
     ``model_version``, ``model_sha256``, ``config_sha256``; goes into every event. ``clip`` is only kept here, for the
@@ -70,14 +71,28 @@ class CameraAnalytics:
         self.counts = CountWindows(rules)
         self.scenes = SceneWatcher(rules.scene.kinds if rules.scene is not None else ())
         self.condition = ConditionWatcher(rules.condition)
+        self.labels = LabelWatcher(rules.labels)
         self.clip: Clip | None = None
         self.scene: Scene | None = None
         self.streaming = False  # a frame of the epoch came, and it has not been closed since
 
+    def to_judge(self, window: FrameWindow) -> list[bool]:
+        """Which frames of the next window a classifier is to judge."""
+        follows = self.scene is not None and self.scene.epoch == window.epoch
+        return self.labels.due([frame.captured_at_us for frame in window.frames], follows=follows)
+
     def observe(
-        self, window: FrameWindow, frame: Frame, detections: Detections, origin: Origin, clip: ClipSeen | None = None
+        self,
+        window: FrameWindow,
+        frame: Frame,
+        detections: Detections,
+        origin: Origin,
+        clip: ClipSeen | None = None,
+        judged: Judgement | None = None,
     ) -> Observation:
-        """Take one frame of ``window``; frames come in order, each once. clip: the one that this frame completed.
+        """Take one frame of ``window``; frames come in order, each once.
+
+        clip: the one that this frame completed. judged: what a classifier said of it, if ``to_judge`` asked for it.
 
         A window of a newer epoch first closes what the older one left open. Raises ValueError for a frame of an
         older epoch, or one that is not later than the last: who calls must have dropped it.
@@ -100,6 +115,7 @@ class CameraAnalytics:
         self._happened(self.scenes.observe(at_us, clip))
         if self.condition.is_due(at_us):
             self._tampered(self.condition.observe(at_us, frame.index, picture_facts(frame.picture)))
+        self._labelled(self.labels.observe(at_us, frame.index, judged))
         presence = self._presence(tracks, present, detections)
         self._account(crossings, presence)
         zones = {zone.rule.name: presence[f"zone:{zone.rule.name}"] for zone in self.zones}
@@ -204,6 +220,11 @@ class CameraAnalytics:
         if changed and self.streaming:
             self.writer.usable(self.scene, changed[-1], self.scene.at_us)
 
+    def _labelled(self, facts: Sequence[LabelFact]) -> None:
+        assert self.scene is not None
+        for fact in facts:
+            self.writer.labelled(self.scene, fact, self.scene.at_us)
+
     def _presence(self, tracks: Tracks, present: NDArray[np.bool_], detections: Detections) -> Presence:
         """Who is there: by group, by class (every followed class the model knows is named) and by zone."""
         groups: dict[str, int] = dict.fromkeys(GROUPS, 0)
@@ -249,7 +270,7 @@ class CameraAnalytics:
             self.writer.counted(self.scene, span, at_us, self.counts.since_us)
 
     def _close(self) -> None:
-        """End every track, crowd, scene event and condition, and the open count window of the epoch.
+        """End every track, crowd, scene event, condition and label, and the open count window of the epoch.
 
         What this tells of names who saw it, which is not who came since.
         """
@@ -272,6 +293,7 @@ class CameraAnalytics:
                 self.writer.crowd(self.scene, crowd)
         self._happened(self.scenes.close())
         self._tampered(self.condition.close())
+        self._labelled(self.labels.close())
         self._tell_span(self.scene.at_us)
 
     def _observation(

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.analytics.condition import REASONS, RULES_MADE_IT
 from pipeline.analytics.counts import ClosedSpan
+from pipeline.analytics.labels import LabelFact
 from pipeline.analytics.lines import Crossing
 from pipeline.analytics.scenes import SceneFact
 from pipeline.analytics.zones import CrowdFact, ZoneFact
@@ -146,8 +147,10 @@ class EventWriter:
         }
         self._write(scene, COUNT_WINDOW, at_us, f"count:{span.starts_us}", "", data)
 
-    def happened(self, scene: Scene, fact: SceneFact, at_us: int, provenance: Mapping[str, str]) -> None:
-        """scene.event. provenance: what takes the place of the detector's: the model that saw it."""
+    def happened(
+        self, scene: Scene, fact: SceneFact, at_us: int, provenance: Mapping[str, str], *, rule: str = "scene"
+    ) -> None:
+        """scene.event. provenance: what takes the place of the detector's: the model that saw it. rule: of its id."""
         sourced = self._sourced(scene, fact.frames)
         sourced["provenance"] = {**sourced["provenance"], **provenance}
         data = {
@@ -165,11 +168,18 @@ class EventWriter:
         if fact.region is not None:
             x_min, y_min, x_max, y_max = (round(min(max(side, 0.0), 1.0), 6) for side in fact.region)
             data["region"] = BBox(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max)
-        self._write(scene, SCENE_EVENT, at_us, f"scene:{fact.kind}:{fact.phase}", "", data)
+        self._write(scene, SCENE_EVENT, at_us, f"{rule}:{fact.kind}:{fact.phase}", "", data)
 
     def condition(self, scene: Scene, fact: SceneFact, at_us: int) -> None:
         """scene.event of a kind that rules judge, not a network."""
         self.happened(scene, fact, at_us, RULES_MADE_IT)
+
+    def labelled(self, scene: Scene, fact: LabelFact, at_us: int) -> None:
+        """scene.event of what the whole picture shows; a class may be called as a scene model's kind is."""
+        seen = SceneFact(
+            fact.kind, fact.phase, fact.started_us, fact.ended_us, fact.score, (fact.index,), (1.0,)
+        )  # fmt: skip
+        self.happened(scene, seen, at_us, fact.judged_by, rule="label")
 
     def usable(self, scene: Scene, fact: SceneFact, at_us: int) -> None:
         """camera.status: tampered when ``fact`` is a start, up again when it is an end."""

@@ -52,6 +52,9 @@ def dump(camera: CameraAnalytics) -> bytes:
         state["scenes"] = _dump_scenes(camera.scenes)
     if camera.condition.last_us is not None:
         state["condition"] = _dump_condition(camera.condition)
+    labels = camera.labels.state()
+    if labels is not None:
+        state["labels"] = labels
     if camera.clip is not None:
         state["clip"] = _dump_clip(camera.clip)
     return json.dumps(state, separators=(",", ":")).encode()
@@ -79,6 +82,8 @@ def load(camera: CameraAnalytics, blob: bytes) -> None:
             camera.scenes.clip_us = state["scenes"]["clip_us"]
         if "condition" in state and (camera.condition.kinds or state["condition"]["open"]):
             _load_condition(camera.condition, state["condition"])
+        if "labels" in state:
+            camera.labels.restore(state["labels"])
         camera.clip = _load_clip(state) if camera.rules.scene is not None else None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise RecordMalformed(f"not a camera's state: {type(error).__name__}: {error}") from error

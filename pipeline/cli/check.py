@@ -21,8 +21,10 @@ from pipeline.config.problems import sorted_problems
 from pipeline.config.reference import reference_markdown
 from pipeline.config.schema import schema_text
 from pipeline.errors import ConfigError, ModelError, SourceError
+from pipeline.inference.detector import require_detection
 from pipeline.inference.store import Model, load_model
 from pipeline.services.inspection import look
+from pipeline.services.label_planning import label_problems
 from pipeline.services.planning import CameraPlan, Plan, SourceFacts, plan
 from pipeline.services.scene_planning import scene_problems
 
@@ -101,6 +103,7 @@ def examine(config: Config, *, open_sources: bool = True, measure: bool = False,
     facts, failures = _facts(config, timeout_s) if open_sources else ({}, _missing_files(config))
     problems += failures
     problems += scene_problems(config, facts)
+    problems += label_problems(config)
     net_ms = _measured(config, models, facts) if measure else None
     manifests = {name: model.manifest for name, model in models.items()}
     outcome = plan(config, facts, manifests, cores=_cores(), net_ms=net_ms)
@@ -117,10 +120,12 @@ def _models(config: Config) -> tuple[dict[str, Model], list[Problem]]:
     for camera_id, camera in config.cameras.items():
         if camera.model in models:
             continue
+        key = ("cameras", camera_id, "model")
         try:
-            models[camera.model] = load_model(camera.model)
+            model = load_model(camera.model)
+            require_detection(model)
+            models[camera.model] = model
         except ModelError as error:
-            key = ("cameras", camera_id, "model")
             found = config.problem(key, error.args[0], error.mend, code="model", severity="error")
             problems.append(found)
     return models, problems

@@ -35,10 +35,11 @@ def _camera(camera: CameraConfig) -> dict[str, Any]:
     shown = PurePath(str(url)).name if camera.source.is_local_file else url.shown_without_user
     told["camera_id"] = camera.id
     told["model"] = PurePath(camera.model).name
-    if camera.scene.model is not None and camera.scene.is_on:
-        told["scene"]["model"] = PurePath(camera.scene.model).name
-    else:
-        del told["scene"]  # what is switched off changes nothing
+    for name, section in (("scene", camera.scene), ("labels", camera.labels)):
+        if section.model is not None and section.is_on:
+            told[name]["model"] = PurePath(section.model).name
+        else:
+            del told[name]  # what is switched off changes nothing
     told["source"] = camera.source.model_dump(mode="json", include=_SOURCE_SETTINGS) | {
         "url": MASK if str(url) == MASK else shown  # all of it is secret: not even what kind of source it is
     }

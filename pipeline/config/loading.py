@@ -236,9 +236,9 @@ class _Reader:
         elif url.is_url:
             self._check_url(url, node, name)
         update["model"] = self._model_path(camera.model)
-        if camera.scene.model is not None:
-            scene = {"model": self._model_path(camera.scene.model)}
-            update["scene"] = camera.scene.model_copy(update=scene)
+        for key, section in (("scene", camera.scene), ("labels", camera.labels)):
+            if section.model is not None:
+                update[key] = section.model_copy(update={"model": self._model_path(section.model)})
         return camera.model_copy(update=update)
 
     def _model_path(self, model: str) -> str:

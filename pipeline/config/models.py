@@ -22,6 +22,7 @@ from pipeline.config.sections import (
     ConditionConfig,
     CountsConfig,
     InferenceConfig,
+    LabelsConfig,
     LineConfig,
     Name,
     Number,
@@ -60,6 +61,7 @@ class _CameraDefaults(Section):
     tracker: TrackerConfig = TrackerConfig()
     scene: SceneConfig = SceneConfig()
     condition: ConditionConfig = ConditionConfig()
+    labels: LabelsConfig = LabelsConfig()
 
 
 class CameraConfig(_CameraDefaults):

@@ -249,6 +249,37 @@ class SceneConfig(Section):
         return self.model is not None and self.kinds != ()
 
 
+class LabelsConfig(Section):
+    """What the whole picture shows (day or night): a classifier looks at a picture now and then."""
+
+    model: str | None = Field(
+        None,
+        min_length=1,
+        description="A classifier by name, or its folder (relative to the configuration file). Without one no picture "
+        "is judged.",
+        examples=["passerby-daylight"],
+    )
+    kinds: Annotated[tuple[Name, ...], BeforeValidator(shapes.one_or_many)] | None = Field(
+        None,
+        description="The classes to tell of; default: all that the model knows; `[]` switches it off.",
+        examples=[["night"]],
+    )
+    every_s: Annotated[Number, Field(gt=0, le=86_400)] = Field(
+        5.0, description="Stream time from one judgement to the next, in seconds."
+    )
+    score: _Share | None = Field(
+        None, description="From this probability on a judgement counts. Default: the model's `thresholds.score`."
+    )
+    votes: Annotated[Whole, Field(ge=1, le=1000)] = Field(
+        3, description="So many judgements in a row begin a label; so many in a row that give another end it."
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether pictures are judged."""
+        return self.model is not None and self.kinds != ()
+
+
 def _in_order(kinds: tuple[ConditionKind, ...]) -> tuple[ConditionKind, ...]:
     """Each once and in one order: however they are written, the meaning (and its hash) is the same."""
     return tuple(kind for kind in CONDITION_KINDS if kind in kinds)

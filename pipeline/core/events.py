@@ -238,11 +238,11 @@ class CameraStatus(TypedDict):
 
 
 class SceneEvent(TypedDict):
-    """Something that takes a while (a fight, a fall, a covered camera), as the CNN-LSTM or a rule saw it."""
+    """Something that takes a while (a fight, a fall, a covered camera, night), as a network or a rule saw it."""
 
     camera_id: CameraId
     epoch: Epoch
-    kind: Annotated[str, Says("What it is.", examples=["fight", "fall", "covered"])]
+    kind: Annotated[str, Says("What it is.", examples=["fight", "fall", "covered", "night"])]
     phase: Annotated[Literal["start", "update", "end"], Says("One start, any number of updates, one end.")]
     started_at: Time
     ended_at: Annotated[Time | None, Says("null while it goes on.")]
@@ -250,8 +250,8 @@ class SceneEvent(TypedDict):
     attention: Annotated[
         list[Share],
         Says(
-            "How much the network looked at each frame of provenance.frames, in the same order; they sum to 1. Empty "
-            "for what a rule saw."
+            "How much the network looked at each frame of provenance.frames, in the same order; they sum to 1 (a "
+            "classifier looks at one). Empty for what a rule saw."
         ),
     ]
     region: NotRequired[Annotated[BBox, Says("The part of the picture that the model looked at; all of it if absent.")]]
@@ -260,7 +260,8 @@ class SceneEvent(TypedDict):
     provenance: Annotated[
         Provenance,
         Says(
-            "Of the scene model; its model_sha256 is that of its manifest's text. Of a rule: of its name and version."
+            "Of the scene model; its model_sha256 is that of its manifest's text. Of a classifier: of its network. Of "
+            "a rule: of its name and version."
         ),
     ]
     origin: Origin

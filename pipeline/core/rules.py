@@ -102,11 +102,27 @@ class SceneRules:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelRules:
+    """When a class of a classifier counts as what a camera shows.
+
+    kinds: the classes that are told of. every_s: from one judgement to the next, of stream time. score: from which
+    probability on a judgement counts. votes: so many in a row begin a label, or end it when they give another.
+    provenance: ``model``, ``model_version``, ``model_sha256`` of the classifier.
+    """
+
+    kinds: tuple[str, ...]
+    every_s: float
+    score: float
+    votes: int
+    provenance: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class CameraRules:
     """All rules of one camera.
 
     count_window_s: span of a count window. sample_fps: the rate the camera is sampled at. scene: None without a scene
-    model.
+    model. labels: None without a classifier.
     """
 
     camera_id: str
@@ -117,3 +133,4 @@ class CameraRules:
     tracker: dict[str, float] = field(default_factory=dict)  # overrides of the tracker's own defaults
     condition: tuple[str, ...] = ()  # of CONDITION_KINDS: what is told of when it is wrong with the pictures
     scene: SceneRules | None = None
+    labels: LabelRules | None = None

@@ -36,6 +36,7 @@ class Classifier:
         self._input = manifest.input.name
         (self._output,) = manifest.output_names()
         self._session = Session(model.read(), name=f"model {model.name}", settings=RunSettings())
+        self.provider = self._session.provider
         wanted = (manifest.input.dtype, manifest.input.layout, manifest.input.color, manifest.input.resize)
         if wanted != ("uint8", "nhwc", "rgb", "stretch"):
             raise ModelError(

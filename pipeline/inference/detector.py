@@ -65,8 +65,7 @@ class Detector:
     ) -> None:
         self.model = model
         self.manifest = manifest = model.manifest
-        if manifest.task != "detection":
-            raise ModelError(f"{self._name}: its task is {manifest.task}: it finds no objects", mend=_OF_TASK)
+        require_detection(model)
         self.classes: tuple[str, ...] = tuple(manifest.classes)
         self.provenance = ModelProvenance(manifest.name, manifest.version, manifest.sha256)
         self.score_threshold = manifest.thresholds.score
@@ -208,3 +207,9 @@ class Detector:
         batch = self.buckets[0] if len(self.buckets) == 1 else None
         told = zip(self._facts.shape, (batch, *sizes), strict=True)
         return {name: size for name, size in told if isinstance(name, str) and size is not None}
+
+
+def require_detection(model: Model) -> None:
+    """Raises ModelError for a model of another task: it finds no objects."""
+    if model.manifest.task != "detection":
+        raise ModelError(f"model {model.name}: its task is {model.manifest.task}: it finds no objects", mend=_OF_TASK)

@@ -204,7 +204,7 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest at ``path``. Raises ModelError naming the file, the key and the mend."""
     told = read_mapping(path)
     if told.get("task") == "scene":
-        raise ModelError(f"{path}: is a scene model, not a detector", mend="it belongs under scene: as model")
+        raise ModelError(f"{path}: is a scene model, which looks at clips", mend="it belongs under scene: as model")
     return checked(path, told, Manifest)
 
 

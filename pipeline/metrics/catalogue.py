@@ -17,11 +17,13 @@ INFER: tuple[Role, ...] = ("infer", "run")
 CLUSTER: tuple[Role, ...] = ("ingest", "infer")
 EVERY: tuple[Role, ...] = ("ingest", "infer", "run")
 
-STAGES = ("decode", "encode", "send", "wire", "unpack", "batch_wait", "inference", "scene", "analytics", "commit")
+STAGES = (
+    "decode", "encode", "send", "wire", "unpack", "batch_wait", "inference", "scene", "label", "analytics", "commit",
+)  # fmt: skip
 STAGES_OF: dict[Role, tuple[str, ...]] = {
     "ingest": ("decode", "encode", "send"),
-    "infer": ("wire", "unpack", "batch_wait", "inference", "scene", "analytics", "commit"),
-    "run": ("decode", "batch_wait", "inference", "scene", "analytics"),
+    "infer": ("wire", "unpack", "batch_wait", "inference", "scene", "label", "analytics", "commit"),
+    "run": ("decode", "batch_wait", "inference", "scene", "label", "analytics"),
 }
 OUTCOMES = ("committed", "aborted", "fenced")
 RECONNECT_REASONS = ("unavailable", "denied", "unreadable", "stalled", "ended")
@@ -126,7 +128,7 @@ _LATENCY = (
         "decode: FFmpeg, a packet (about a frame; waiting for it not counted); encode: a window's pictures into "
         "bytes; send: a window handed to the client until acknowledged; wire: sent until polled; unpack: a window's "
         "bytes into pictures; batch_wait: the oldest picture of a batch; inference: a batch in the network; scene: a "
-        "clip in the scene model, its new pictures encoded; "
+        "clip in the scene model, its new pictures encoded; label: a picture in the classifier; "
         "analytics: a window, with writing its results in run; commit: a transaction, from begin to committed",
         ("stage",), EVERY, (), _FAST_S,
     ),

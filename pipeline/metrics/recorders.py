@@ -160,6 +160,10 @@ class _Analysing(WorkerMetrics):
         self._batch_size.labels(model).observe(pictures)
         self._stages["scene"].observe(seconds)
 
+    def judged(self, seconds: float) -> None:
+        """A classifier judged a picture."""
+        self._stages["label"].observe(seconds)
+
 
 class InferMetrics(ClusterMetrics, _Analysing):
     """Of ``passerby infer``. Results are gathered, and told only when their transaction is committed."""

@@ -9,6 +9,7 @@ from pipeline.analytics.camera import CameraAnalytics
 from pipeline.bus.base import Consumer, Record
 from pipeline.core.frame import FrameWindow
 from pipeline.core.ledger import FrameLedger
+from pipeline.services.labels import LabelWork
 from pipeline.services.scenes import SceneWork
 from pipeline.services.stages import (
     CameraPlan,
@@ -30,6 +31,7 @@ class _Fixed:
     detector: FrameDetector
     make: Callable[[], CameraAnalytics]
     scenes: SceneWork | None
+    labels: LabelWork | None
 
     def analytics(self, snapshot: bytes | None) -> CameraAnalytics:
         assert snapshot is None
@@ -39,9 +41,9 @@ class _Fixed:
 class InferWorker:
     """The stages over a bus of this process, until its topic ends: results go to ``sink`` as they come.
 
-    scenes_of: the scene model of a camera at work, where it has one. max_in_flight: windows handed to the detector and
-    not yet observed. on_turn: called at each turn of the loop. on_done: hears of each finished window, and of the
-    seconds that observing it took.
+    scenes_of, labels_of: the scene model and the classifier of a camera at work, where it has one. max_in_flight:
+    windows handed to the detector and not yet observed. on_turn: called at each turn of the loop. on_done: hears of
+    each finished window, and of the seconds that observing it took.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class InferWorker:
         ledger: FrameLedger,
         *,
         scenes_of: Callable[[str], SceneWork | None] = lambda _camera_id: None,
+        labels_of: Callable[[str], LabelWork | None] = lambda _camera_id: None,
         max_in_flight: int = 4,
         on_turn: Callable[[], None] = lambda: None,
         on_done: Callable[[FrameWindow, float], None] = lambda _window, _observe_s: None,
@@ -69,7 +72,7 @@ class InferWorker:
             if plan is None:
                 camera_id = window.camera_id
                 plan = plans[camera_id] = _Fixed(
-                    detector_of(camera_id), lambda: analytics_of(camera_id), scenes_of(camera_id)
+                    detector_of(camera_id), lambda: analytics_of(camera_id), scenes_of(camera_id), labels_of(camera_id)
                 )
             return plan
 

@@ -25,6 +25,7 @@ from pipeline.bus.topics import Topics
 from pipeline.config import Config, camera_environment, camera_from_document
 from pipeline.errors import BusError, BusUnavailable, ConfigError, Fenced, ModelError, PasserbyError
 from pipeline.inference.batching import Batcher
+from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.scene import SceneModel
 from pipeline.metrics import InferMetrics
@@ -106,12 +107,14 @@ def _models(config: Config, metrics: InferMetrics) -> Models:
 
         return Batcher(detector, workers=_threads(config), wait_s=config.inference.batch_wait_s, on_batch=on_batch)
 
-    def on_loaded(model: Detector | SceneModel) -> None:
+    def on_loaded(model: Detector | SceneModel | Classifier) -> None:
         told = model.provenance
         metrics.model_loaded(told.model, told.model_version, told.model_sha256, model.provider)
         _log.info("model %s %s on %s", told.model, told.model_version, model.provider)
 
-    return Models(config, make_batcher=make_batcher, on_loaded=on_loaded, on_clip=metrics.clip)
+    return Models(
+        config, make_batcher=make_batcher, on_loaded=on_loaded, on_clip=metrics.clip, on_judged=metrics.judged
+    )
 
 
 class _Worker:
@@ -162,7 +165,7 @@ class _Worker:
         self._plans.read_all()
         for camera in self._plans.cameras():
             with suppress(ModelError, ConfigError):
-                self._models.engine(camera).rules(camera)  # which loads its scene model, too
+                self._models.engine(camera).rules(camera)  # which loads its scene model and classifier, too
         self._health.ready("models")
 
     def _until_there(self, work: Callable[[], None], doing: str) -> None:

@@ -22,9 +22,11 @@ from pipeline.core.frame import FrameWindow
 from pipeline.core.rules import CameraRules
 from pipeline.errors import ModelError, PasserbyError, RecordMalformed
 from pipeline.inference.batching import Batcher
+from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.scene import SceneModel
 from pipeline.services import wiring
+from pipeline.services.labels import Labeller, LabelWork, OnJudged
 from pipeline.services.scenes import CameraScenes, OnClip, SceneEngine, SceneWork
 from pipeline.services.stages import FrameDetector, UnknownCamera
 
@@ -62,6 +64,9 @@ class Engine(Protocol):
     def scenes(self, camera: CameraConfig) -> SceneWork | None:
         """Its scene model at work, if it has one. Raises ModelError, ConfigError."""
 
+    def labels(self, camera: CameraConfig) -> LabelWork | None:
+        """Its classifier at work, if it has one. Raises ModelError."""
+
 
 @dataclass(slots=True)
 class Plan:
@@ -82,6 +87,10 @@ class Plan:
         if self._scenes is None and self.camera.scene.is_on:
             self._scenes = self.engine_of(self.camera).scenes(self.camera)
         return self._scenes
+
+    @property
+    def labels(self) -> LabelWork | None:
+        return self.engine_of(self.camera).labels(self.camera) if self.camera.labels.is_on else None
 
     def analytics(self, snapshot: bytes | None) -> CameraAnalytics:
         """Analytics under these rules; a snapshot that this version cannot read is told of and begins anew."""
@@ -243,25 +252,34 @@ class Plans:
 class ModelEngine:
     """A model in this process: its network, its batcher, its thresholds.
 
-    scene_of: the scene model of a camera, loaded once a process. Raises ModelError.
+    scene_of, labeller_of: the scene model and the classifier of a camera, loaded once a process. Raise ModelError.
     """
 
     def __init__(
-        self, network: Detector, batcher: Batcher, scene_of: Callable[[CameraConfig], SceneEngine | None]
+        self,
+        network: Detector,
+        batcher: Batcher,
+        scene_of: Callable[[CameraConfig], SceneEngine | None],
+        labeller_of: Callable[[CameraConfig], Labeller | None],
     ) -> None:
         self.network = network
         self.detector: FrameDetector = batcher
         self._batcher = batcher
         self._scene_of = scene_of
+        self._labeller_of = labeller_of
 
     def rules(self, camera: CameraConfig) -> tuple[CameraRules, dict[str, str]]:
-        engine = self._scene_of(camera)
-        return wiring.rules_under(camera, self.network, engine.model if engine is not None else None)
+        engine, labeller = self._scene_of(camera), self._labeller_of(camera)
+        scene = engine.model if engine is not None else None
+        return wiring.rules_under(camera, self.network, scene, labeller.model if labeller is not None else None)
 
     def scenes(self, camera: CameraConfig) -> SceneWork | None:
         engine = self._scene_of(camera)
         rules = self.rules(camera)[0].scene
         return CameraScenes(engine, rules) if engine is not None and rules is not None else None
+
+    def labels(self, camera: CameraConfig) -> LabelWork | None:
+        return self._labeller_of(camera)
 
     def close(self) -> None:
         self._batcher.close()
@@ -271,25 +289,28 @@ class Models:
     """Each model once a process, loaded when a camera first wants it; a context manager that ends their threads.
 
     A model that cannot be loaded is tried again after a while: somebody may be copying it here. on_clip: hears of each
-    clip that a scene model looked at (scenes.OnClip).
+    clip that a scene model looked at (scenes.OnClip). on_judged: of each picture that a classifier judged.
     """
 
     def __init__(
         self,
         config: Config,
         *,
-        on_loaded: Callable[[Detector | SceneModel], None] = lambda _: None,
+        on_loaded: Callable[[Detector | SceneModel | Classifier], None] = lambda _: None,
         make_batcher: Callable[[Detector], Batcher],
         on_clip: OnClip = lambda _model, _encoded, _seconds: None,
+        on_judged: OnJudged = lambda _seconds: None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._on_loaded = on_loaded
         self._make_batcher = make_batcher
         self._on_clip = on_clip
+        self._on_judged = on_judged
         self._now_s = now_s
         self._engines: dict[tuple[str, float | None], ModelEngine] = {}
         self._scenes: dict[str, SceneEngine] = {}
+        self._labellers: dict[str, Labeller] = {}
         self._failed: dict[object, tuple[float, ModelError]] = {}
 
     def engine(self, camera: CameraConfig) -> ModelEngine:
@@ -299,7 +320,7 @@ class Models:
         if engine is not None:
             return engine
         network = self._loaded(key, camera, lambda: wiring.build_detector(self._config, [camera]))
-        engine = self._engines[key] = ModelEngine(network, self._make_batcher(network), self.scene)
+        engine = self._engines[key] = ModelEngine(network, self._make_batcher(network), self.scene, self.labeller)
         self._on_loaded(network)
         return engine
 
@@ -315,6 +336,18 @@ class Models:
             engine = self._scenes[name] = SceneEngine(model, threads=threads, on_clip=self._on_clip)
             self._on_loaded(model)
         return engine
+
+    def labeller(self, camera: CameraConfig) -> Labeller | None:
+        """The classifier of a camera; None where it has none. Raises ModelError."""
+        name = camera.labels.model
+        if name is None or not camera.labels.is_on:
+            return None
+        labeller = self._labellers.get(name)
+        if labeller is None:
+            model = self._loaded(("labels", name), camera, lambda: wiring.build_classifier(name))
+            labeller = self._labellers[name] = Labeller(model, self._on_judged)
+            self._on_loaded(model)
+        return labeller
 
     def _loaded(self, key: object, camera: CameraConfig, load: Callable[[], T]) -> T:
         """What ``load`` gives; what it raised a moment ago is raised again."""

@@ -30,6 +30,7 @@ from pipeline.core.rules import CameraRules
 from pipeline.errors import ModelError, OffsetGone, RecordMalformed, UsageError
 from pipeline.inference.batching import Batcher
 from pipeline.inference.detector import Detector
+from pipeline.services.labels import LabelWork
 from pipeline.services.log import Log
 from pipeline.services.plans import Engine, Models, Plan, Plans
 from pipeline.services.published import PublishedEvent, last_published
@@ -341,3 +342,6 @@ class _Fitting:
 
     def scenes(self, camera: CameraConfig) -> SceneWork | None:
         return self.engine.scenes(camera)
+
+    def labels(self, camera: CameraConfig) -> LabelWork | None:
+        return self.engine.labels(camera)

@@ -26,6 +26,7 @@ from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.ledger import FrameLedger, LedgerLine
 from pipeline.core.rules import CameraRules
 from pipeline.inference.batching import Batcher
+from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.scene import SceneModel
 from pipeline.metrics import RunMetrics
@@ -37,6 +38,7 @@ from pipeline.services import wiring
 from pipeline.services.health import Health, serving
 from pipeline.services.infer import InferWorker, ResultSink
 from pipeline.services.ingest import CameraIngest
+from pipeline.services.labels import Labeller
 from pipeline.services.monitor import Progress, RunMonitor
 from pipeline.services.scenes import SceneEngine
 from pipeline.services.signals import stopped_by_signals
@@ -122,6 +124,7 @@ def _run(config: Config, options: RunOptions, ledger: FrameLedger, metrics: RunM
             name: stack.enter_context(SceneEngine(model, threads=parts.threads, on_clip=metrics.clip))
             for name, model in parts.scenes.items()
         }
+        labellers = {name: Labeller(model, metrics.judged) for name, model in parts.classifiers.items()}
         ingests = [
             CameraIngest(camera_id, partial(streams.__getitem__, camera_id), topic.producer(), p.windows, ledger)
             for camera_id, p in parts.cameras.items()
@@ -133,6 +136,7 @@ def _run(config: Config, options: RunOptions, ledger: FrameLedger, metrics: RunM
             sinks,
             ledger,
             scenes_of=lambda camera_id: wiring.build_scenes(parts.cameras[camera_id], scenes),
+            labels_of=lambda camera_id: wiring.build_labels(parts.cameras[camera_id], labellers),
             max_in_flight=max(4, 2 * parts.threads),
             on_turn=health.turned,
             on_done=metrics.analysed,
@@ -156,7 +160,9 @@ def _run(config: Config, options: RunOptions, ledger: FrameLedger, metrics: RunM
 
 
 def _tell_what_there_is(metrics: RunMetrics, parts: wiring.RunParts, streams: Mapping[str, Stream]) -> None:
-    models: list[Detector | SceneModel] = [*parts.detectors.values(), *parts.scenes.values()]
+    models: list[Detector | SceneModel | Classifier] = [
+        *parts.detectors.values(), *parts.scenes.values(), *parts.classifiers.values(),
+    ]  # fmt: skip
     for model in models:
         made = model.provenance
         metrics.model_loaded(made.model, made.model_version, made.model_sha256, model.provider)

@@ -4,8 +4,8 @@
     2. decode them, off this thread where that costs time
     3. begin, in the order of the log: fence, settle under which plan the window is judged, hand each frame to the
        batcher; the network runs on its threads, over all cameras, and behind it the scene model on its own (scenes)
-    4. finish, in the order of the log: wait for the detections of a window, observe frame by frame, hand on the
-       results, and say that the record is done
+    4. finish, in the order of the log: wait for the detections of a window, let a classifier judge the frames that are
+       due (labels), observe frame by frame, hand on the results, and say that the record is done
 
 Steps 2 to 4 overlap: later windows are decoded and detected while earlier ones are observed here. What comes out of a
 window depends on the log before it and on nothing else, so whoever does it again gets the same.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,12 +24,14 @@ from typing import Generic, Protocol, TypeVar
 
 from pipeline.analytics.camera import CameraAnalytics, Observation
 from pipeline.analytics.clips import Clip, ClipSeen
+from pipeline.analytics.labels import Judgement
 from pipeline.analytics.snapshot import clip_in
 from pipeline.bus.base import Consumer, Record
 from pipeline.core.detections import Detections
 from pipeline.core.events import Origin
 from pipeline.core.frame import Frame, FrameWindow, Picture
 from pipeline.errors import PasserbyError
+from pipeline.services.labels import LabelWork
 from pipeline.services.scenes import ClipChains, SceneWork, SeenWindow
 
 T = TypeVar("T")
@@ -59,6 +61,10 @@ class CameraPlan(Protocol):
     @property
     def scenes(self) -> SceneWork | None:
         """Its scene model at work, if it has one. Raises ModelError when it cannot be loaded."""
+
+    @property
+    def labels(self) -> LabelWork | None:
+        """Its classifier at work, if it has one. Raises ModelError when it cannot be loaded."""
 
     def analytics(self, snapshot: bytes | None) -> CameraAnalytics:
         """New analytics of the camera, or such that go on from a snapshot (taken under whatever rules)."""
@@ -132,6 +138,7 @@ class _Job(Generic[T]):
     plan: CameraPlan | None = None
     detections: list[Future[Detections]] = field(default_factory=list)
     seen: Future[SeenWindow] | None = None
+    labels: LabelWork | None = None
     error: Exception | None = None
 
 
@@ -287,6 +294,7 @@ class InferStages(Generic[T]):
                 job.detections.append(submit(frame.picture, window.width, window.height))
             if window.frames or window.status is not None:
                 job.seen = self._look(job, window, plan)
+            job.labels = plan.labels
         except Exception as error:  # a picture of the wrong size, a model that cannot be loaded: refused in its turn
             job.error = error
         return job
@@ -342,8 +350,9 @@ class InferStages(Generic[T]):
             _check_times(analytics, window)
         except (ValueError, PasserbyError) as error:
             raise Refused(str(error)) from error
+        judged = _judged(job.labels, window, analytics)
         began_s = time.perf_counter()
-        self._observe(job.record, window, analytics, found, clips)
+        self._observe(job.record, window, analytics, zip(window.frames, found, clips, judged, strict=True))
         analytics.clip = clip
         camera.next_offset = job.record.offset + 1
         self._results.done(job.record, window, time.perf_counter() - began_s)
@@ -374,14 +383,13 @@ class InferStages(Generic[T]):
         record: Record[T],
         window: FrameWindow,
         analytics: CameraAnalytics,
-        found: Sequence[Detections],
-        clips: Sequence[ClipSeen | None],
+        seen: Iterable[tuple[Frame, Detections, ClipSeen | None, Judgement | None]],
     ) -> None:
         results = self._results
         origin = Origin(topic=record.topic, partition=record.partition, offset=record.offset)
         try:
-            for frame, seen, clip in zip(window.frames, found, clips, strict=True):
-                results.observed(window, frame, analytics.observe(window, frame, seen, origin, clip))
+            for frame, found, clip, judged in seen:
+                results.observed(window, frame, analytics.observe(window, frame, found, origin, clip, judged))
             if window.status is not None:
                 results.observed(window, None, analytics.status(window, origin))
         except Exception as error:
@@ -398,6 +406,22 @@ def _check_times(analytics: CameraAnalytics, window: FrameWindow) -> None:
         if last_us is not None and frame.captured_at_us <= last_us:
             raise ValueError(f"frame {frame.index} at {frame.captured_at_us} us is not later than the one before")
         last_us = frame.captured_at_us
+
+
+def _judged(labels: LabelWork | None, window: FrameWindow, analytics: CameraAnalytics) -> Sequence[Judgement | None]:
+    """What the classifier says of each frame that is due. Raises Refused when the window is at fault, as with
+    ``detect_again``; the classifier's own error when it fails on an empty picture, too.
+    """
+    due = analytics.to_judge(window) if labels is not None else []
+    if labels is None or not any(due):
+        return [None] * len(window.frames)
+    try:
+        return [
+            labels.judge(frame.picture) if is_due else None for frame, is_due in zip(window.frames, due, strict=True)
+        ]
+    except Exception as error:
+        labels.judge(window.frames[0].picture * 0)
+        raise Refused(f"the classifier failed on it: {error}") from error
 
 
 def _lies_in(record: Record[T], partitions: Collection[int] | None) -> bool:

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field, replace
 from pipeline.analytics.camera import CameraAnalytics
 from pipeline.config import CameraConfig, Config, SceneConfig, config_sha256
 from pipeline.core.ledger import FrameLedger
-from pipeline.core.rules import CameraRules, ClipRule, SceneKind, SceneRules
+from pipeline.core.rules import CameraRules, ClipRule, LabelRules, SceneKind, SceneRules
 from pipeline.errors import ConfigError, ModelError
+from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.scene import SceneModel, load_scene_files
 from pipeline.inference.scene_manifest import KindSpec
 from pipeline.inference.store import Model, load_model
 from pipeline.services import streams
 from pipeline.services.ingest import WindowSettings
+from pipeline.services.labels import Labeller, LabelWork
 from pipeline.services.scenes import CameraScenes, SceneEngine
 from pipeline.services.streams import stream_settings, window_settings
 from pipeline.sources.base import Clock, Preview, StreamSettings
@@ -26,13 +28,14 @@ from pipeline.sources.open import Stream
 
 @dataclass(frozen=True, slots=True)
 class CameraParts:
-    """What one camera's run is made of. scene: its scene model, if it has one."""
+    """What one camera's run is made of. scene, classifier: its scene model and its classifier, if it has one."""
 
     config: CameraConfig
     detector: Detector
     settings: StreamSettings
     windows: WindowSettings
     scene: SceneModel | None = None
+    classifier: Classifier | None = None
 
     def measured(self, on_decoded: Callable[[float], None]) -> CameraParts:
         """The same, telling how long each packet took to decode."""
@@ -41,7 +44,7 @@ class CameraParts:
 
 @dataclass(frozen=True, slots=True)
 class RunParts:
-    """All cameras, and the detectors and scene models they share, by model as configured.
+    """All cameras, and the detectors, scene models and classifiers they share, by model as configured.
 
     threads: pictures that the networks work on at once.
     """
@@ -50,6 +53,7 @@ class RunParts:
     detectors: dict[str, Detector]
     threads: int
     scenes: dict[str, SceneModel] = field(default_factory=dict)
+    classifiers: dict[str, Classifier] = field(default_factory=dict)
 
     @property
     def first_detector(self) -> Detector:
@@ -69,6 +73,8 @@ def build(config: Config, *, preview: Preview = "first") -> RunParts:
     detectors = {key: build_detector(config, cameras) for key, cameras in users.items()}
     watching = {c.scene.model for c in config.cameras.values() if c.scene.model is not None and c.scene.is_on}
     scenes = {name: build_scene_model(config, name) for name in sorted(watching)}
+    judging = {c.labels.model for c in config.cameras.values() if c.labels.model is not None and c.labels.is_on}
+    classifiers = {name: build_classifier(name) for name in sorted(judging)}
     cameras = {
         camera_id: CameraParts(
             camera,
@@ -76,10 +82,11 @@ def build(config: Config, *, preview: Preview = "first") -> RunParts:
             stream_settings(camera, preview),
             window_settings(camera),
             scenes[camera.scene.model] if camera.scene.model is not None and camera.scene.is_on else None,
+            classifiers[camera.labels.model] if camera.labels.model is not None and camera.labels.is_on else None,
         )
         for camera_id, camera in config.cameras.items()
     }
-    return RunParts(cameras, detectors, threads, scenes)
+    return RunParts(cameras, detectors, threads, scenes, classifiers)
 
 
 def build_detector(config: Config, cameras: list[CameraConfig]) -> Detector:
@@ -103,6 +110,11 @@ def build_scene_model(config: Config, name: str) -> SceneModel:
     return SceneModel(load_scene_files(name), provider=inference.provider, allow_cpu=inference.allow_cpu)
 
 
+def build_classifier(name: str) -> Classifier:
+    """A classifier by name or folder. It runs on the CPU, wherever detectors run: a picture now and then."""
+    return Classifier(load_model(name))
+
+
 def classes_of(model: str) -> tuple[str, ...] | None:
     """The classes of a model by name or folder; None when it cannot be loaded (``build`` then says why)."""
     try:
@@ -112,11 +124,11 @@ def classes_of(model: str) -> tuple[str, ...] | None:
 
 
 def rules_under(
-    camera: CameraConfig, detector: Detector, scene: SceneModel | None = None
+    camera: CameraConfig, detector: Detector, scene: SceneModel | None = None, classifier: Classifier | None = None
 ) -> tuple[CameraRules, dict[str, str]]:
     """A camera's rules with the thresholds its models were made for, and the provenance of its events.
 
-    Raises ConfigError for a kind that the scene model does not know.
+    Raises ConfigError for a kind that the scene model or the classifier does not know.
     """
     rules = camera.rules()
     manifest = detector.manifest.thresholds
@@ -133,7 +145,23 @@ def rules_under(
     }
     tracker = {**scores, **rules.tracker}
     watched = scene_rules(camera, scene, tracker["low_score"]) if scene is not None else None
-    return replace(rules, tracker=tracker, scene=watched), provenance
+    labels = label_rules(camera, classifier) if classifier is not None else None
+    return replace(rules, tracker=tracker, scene=watched, labels=labels), provenance
+
+
+def label_rules(camera: CameraConfig, classifier: Classifier) -> LabelRules:
+    """When a class of the classifier counts as what the camera shows. Raises ConfigError for one it does not know."""
+    wanted, made = camera.labels, classifier.provenance
+    kinds = classifier.classes if wanted.kinds is None else wanted.kinds
+    for kind in kinds:
+        if kind not in classifier.classes:
+            raise ConfigError(
+                f"camera {camera.id}: labels: the model {made.model} knows no class {kind!r}",
+                mend=f"it knows {', '.join(classifier.classes)}",
+            )
+    score = classifier.score_threshold if wanted.score is None else wanted.score
+    provenance = {"model": made.model, "model_version": made.model_version, "model_sha256": made.model_sha256}
+    return LabelRules(kinds, wanted.every_s, score, wanted.votes, provenance)
 
 
 def scene_rules(camera: CameraConfig, model: SceneModel, low_score: float) -> SceneRules:
@@ -181,7 +209,7 @@ def _scene_kind(kind: str, spec: KindSpec, wanted: SceneConfig) -> SceneKind:
 
 def build_analytics(parts: CameraParts) -> CameraAnalytics:
     """The analytics of one camera."""
-    rules, provenance = rules_under(parts.config, parts.detector, parts.scene)
+    rules, provenance = rules_under(parts.config, parts.detector, parts.scene, parts.classifier)
     return CameraAnalytics(rules, provenance=provenance)
 
 
@@ -190,6 +218,12 @@ def build_scenes(parts: CameraParts, engines: Mapping[str, SceneEngine]) -> Came
     rules = rules_under(parts.config, parts.detector, parts.scene)[0].scene
     name = parts.config.scene.model
     return None if rules is None or name is None else CameraScenes(engines[name], rules)
+
+
+def build_labels(parts: CameraParts, labellers: Mapping[str, Labeller]) -> LabelWork | None:
+    """The classifier of one camera at work; None where it has none. labellers: by model as configured."""
+    name = parts.config.labels.model
+    return None if parts.classifier is None or name is None else labellers[name]
 
 
 def build_stream(parts: CameraParts, ledger: FrameLedger, clock: Clock, stop: threading.Event) -> Stream:
