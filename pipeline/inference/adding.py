@@ -51,7 +51,7 @@ from pipeline.inference.preprocess import InputFit
 from pipeline.inference.store import Model, keep_model
 
 _FREE_SHAPES = ((640, 384), (512, 512))  # for a network that takes any: one for 16:9, one for 4:3, of like cost
-_COST_RUNS = 7
+COST_RUNS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ def _classes(wanted: Wanted, told: Recognised, metadata: dict[str, str]) -> tupl
     if names is not None and len(names) == 1:
         names = CLASS_SETS.get(names[0], names)
     if names is None:
-        names = _names_in(metadata) or classes_of(wanted.family, told.columns)
+        names = names_in(metadata) or classes_of(wanted.family, told.columns)
     if names is None:
         raise ModelError(f"has {told.columns} classes whose names are not known", mend="name them with --classes a,b,c")
     if len(names) == told.columns:
@@ -223,7 +223,7 @@ def _classes(wanted: Wanted, told: Recognised, metadata: dict[str, str]) -> tupl
     return names, Recognised(told.outputs, told.columns, options, told.found)
 
 
-def _names_in(metadata: dict[str, str]) -> tuple[str, ...] | None:
+def names_in(metadata: dict[str, str]) -> tuple[str, ...] | None:
     """Class names as Ultralytics' exporter writes them: ``{0: 'person', 1: 'car'}``."""
     try:
         told = ast.literal_eval(metadata.get("names", ""))
@@ -295,7 +295,7 @@ def _tried(data: bytes, manifest: Manifest, facts: TensorFacts, path: Path) -> t
         session = Session(data, name=f"{path} at {size[0]}x{size[1]}", settings=RunSettings())
         tensor = InputFit(manifest.input, *size, *size).tensor([drawn_picture(*size)], batch)
         seconds = []
-        for _ in range(_COST_RUNS):
+        for _ in range(COST_RUNS):
             started = time.thread_time()  # one thread: what it costs, not what else the machine did
             ran = session.run({facts.name: tensor}, manifest.output_names())
             seconds.append(time.thread_time() - started)

@@ -21,7 +21,6 @@ and, for the task classification,
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -245,15 +244,6 @@ def manifest_yaml(manifest: Manifest) -> str:
     if not told["options"]:
         del told["options"]
     return yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
-
-
-def write_manifest(manifest: Manifest, folder: Path) -> Path:
-    """Write ``manifest.yaml`` into ``folder``, whole or not at all."""
-    path = folder / MANIFEST_NAME
-    partial = folder / f".{MANIFEST_NAME}.{os.getpid()}"
-    partial.write_text(manifest_yaml(manifest), encoding="utf-8")
-    partial.replace(path)
-    return path
 
 
 def _said(path: Path, error: ValidationError, kind: type[BaseModel]) -> tuple[str, str]:

@@ -122,6 +122,11 @@ class SceneModel:
         self._check_input("head", self._head.inputs, head.input, "float32", 3)
         self._check_outputs("encoder", self._encoder.outputs, (encoder.output,))
         self._check_outputs("head", self._head.outputs, (head.scores, head.attention))
+        if any(isinstance(side, int) for side in self._encoder.inputs[0].shape[1:3]):
+            raise ModelError(
+                f"{self._name}: the encoder takes {self._encoder.inputs[0]}: its sides are fixed, and crops have any",
+                mend="export it with the resizing in the graph",
+            )
         told = self._head.inputs[0].shape
         wanted = (1, self.manifest.clip.frames, encoder.size)
         if any(isinstance(has, int) and has != side for has, side in zip(told, wanted, strict=True)):

@@ -15,13 +15,12 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ModelError
-from pipeline.inference.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, read_manifest, write_manifest
+from pipeline.inference.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, manifest_yaml, read_manifest
 from pipeline.inference.onnx_file import check_stands_alone, read_model_file
 
 SHIPPED = Path(__file__).resolve().parents[1] / "models"
@@ -109,7 +108,16 @@ def list_models(search: Sequence[Path] | None = None) -> list[Path]:
 
 
 def keep_model(data: bytes, manifest: Manifest, card: str | None, folder: Path) -> Model:
-    """Write a model's folder, whole or not at all; one of that name is replaced.
+    """Write a model's folder, whole or not at all, in place of one that is there. Raises ModelError."""
+    files = {manifest.file: data, MANIFEST_NAME: manifest_yaml(manifest).encode()}
+    if card is not None and manifest.card is not None:
+        files[manifest.card] = card.encode()
+    keep_files(files, folder)
+    return Model(manifest, folder, folder / manifest.file)
+
+
+def keep_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write a model's files (name -> content) as ``folder``, whole or not at all; a model that is there is replaced.
 
     Raises ModelError when it cannot be written, or when ``folder`` holds something that is not a model.
     """
@@ -122,26 +130,13 @@ def keep_model(data: bytes, manifest: Manifest, card: str | None, folder: Path) 
         raise ModelError(f"{folder}: cannot be written: {error.strerror or error}") from None
     try:
         partial.chmod(0o755)
-        (partial / manifest.file).write_bytes(data)
-        if card is not None and manifest.card is not None:
-            (partial / manifest.card).write_text(card, encoding="utf-8")
-        write_manifest(manifest, partial)
+        for name, data in files.items():
+            (partial / name).write_bytes(data)
         _swap(partial, folder)
     except OSError as error:
         raise ModelError(f"{folder}: cannot be written: {error.strerror or error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Model(manifest, folder, folder / manifest.file)
-
-
-def promote_model(model: Model, place: Path | None = None) -> Model:
-    """Copy a checked model to where ``model: NAME`` finds it from any folder, whole or not at all."""
-    data = model.read()
-    card = None
-    if model.manifest.card is not None:
-        with suppress(OSError):
-            card = (model.folder / model.manifest.card).read_text(encoding="utf-8")
-    return keep_model(data, model.manifest, card, (place or promoted_folder()) / model.name)
 
 
 def _swap(partial: Path, folder: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline.inference.manifest import Manifest, write_manifest
+from pipeline.inference.manifest import MANIFEST_NAME, Manifest, manifest_yaml
 from pipeline.inference.store import Model
 
 _TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "float16": TensorProto.FLOAT16}
@@ -140,7 +140,7 @@ def kept(folder: Path, data: bytes, manifest: Manifest) -> Model:
     """The model written into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / manifest.file).write_bytes(data)
-    write_manifest(manifest, folder)
+    (folder / MANIFEST_NAME).write_text(manifest_yaml(manifest), encoding="utf-8")
     return Model(manifest, folder, folder / manifest.file)
 
 

@@ -83,8 +83,8 @@ def test_what_is_worse_in_one_group_is_refused(home: Path, candidate: Model) -> 
 def test_exactly_the_margin_is_not_more_than_it(home: Path, candidate: Model) -> None:
     shipped = load_model("passerby-nano")
     path = written(home, score(candidate, person=0.5, vehicle=0.25), score(shipped, person=0.75, vehicle=0.25))
-    assert judge(path, candidate, shipped.manifest, 0.25).refusals == ()
-    assert len(judge(path, candidate, shipped.manifest, 0.24).refusals) == 1
+    assert judge(path, candidate, shipped, 0.25).refusals == ()
+    assert len(judge(path, candidate, shipped, 0.24).refusals) == 1
 
 
 def test_without_a_comparison_it_is_refused(home: Path, candidate: Model) -> None:
@@ -117,10 +117,10 @@ def test_scores_of_another_file_do_not_count(home: Path, candidate: Model) -> No
     shipped = load_model("passerby-nano")
     other = score(candidate, person=0.9, vehicle=0.9, sha256="0" * 64)
     with pytest.raises(ModelError, match="holds no score of"):
-        judge(written(home, other, score(shipped, person=0.1, vehicle=0.1)), candidate, shipped.manifest, 0.01)
+        judge(written(home, other, score(shipped, person=0.1, vehicle=0.1)), candidate, shipped, 0.01)
     nameless = {key: value for key, value in other.items() if key != "sha256"}
     with pytest.raises(ModelError, match="holds no score of"):
-        judge(written(home, nameless, score(shipped, person=0.1, vehicle=0.1)), candidate, shipped.manifest, 0.01)
+        judge(written(home, nameless, score(shipped, person=0.1, vehicle=0.1)), candidate, shipped, 0.01)
 
 
 def test_other_pictures_or_another_input_are_no_comparison(home: Path, candidate: Model) -> None:
@@ -128,20 +128,20 @@ def test_other_pictures_or_another_input_are_no_comparison(home: Path, candidate
     ours = score(candidate, person=0.9, vehicle=0.9)
     fewer = score(shipped, person=0.1, vehicle=0.1, pictures={"person": {"coco": 39}, "vehicle": {"coco": 30}})
     with pytest.raises(ModelError, match="not scored on the same pictures"):
-        judge(written(home, ours, fewer), candidate, shipped.manifest, 0.01)
+        judge(written(home, ours, fewer), candidate, shipped, 0.01)
     larger = score(shipped, person=0.1, vehicle=0.1, shape=[544, 320])
     with pytest.raises(ModelError, match="not scored at one input"):
-        judge(written(home, ours, larger), candidate, shipped.manifest, 0.01)
+        judge(written(home, ours, larger), candidate, shipped, 0.01)
 
 
 def test_a_group_without_truth_is_left_out_and_one_that_lost_its_figure_is_not(home: Path, candidate: Model) -> None:
     shipped, nan = load_model("passerby-nano"), float("nan")
     ours, theirs = score(candidate, person=0.9, vehicle=nan), score(shipped, person=0.8, vehicle=nan)
-    gate = judge(written(home, ours, theirs), candidate, shipped.manifest, 0.01)
-    assert [each.group for each in gate.compared] == ["person"]
+    gate = judge(written(home, ours, theirs), candidate, shipped, 0.01)
+    assert [each.figure for each in gate.compared] == ["person"]
     assert gate.refusals == ()
     theirs["mean"]["vehicle"] = 0.5
-    assert len(judge(written(home, ours, theirs), candidate, shipped.manifest, 0.01).refusals) == 1
+    assert len(judge(written(home, ours, theirs), candidate, shipped, 0.01).refusals) == 1
 
 
 def test_a_model_trained_here_must_state_its_parity(home: Path, candidate: Model) -> None:
@@ -149,9 +149,9 @@ def test_a_model_trained_here_must_state_its_parity(home: Path, candidate: Model
     (candidate.folder / "card.md").write_text("# tiny\n\nNothing of it.\n", encoding="utf-8")
     path = written(home, score(candidate, person=0.9, vehicle=0.9), score(shipped, person=0.1, vehicle=0.1))
     ours = Model(candidate.manifest.model_copy(update={"family": "passerby"}), candidate.folder, candidate.path)
-    assert judge(path, ours, shipped.manifest, 0.01).refusals == ("its card states no parity of ONNX and torch",)
+    assert judge(path, ours, shipped, 0.01).refusals == ("its card states no parity of ONNX and torch",)
     assert candidate.manifest.family == "yolox"
-    brought = judge(path, candidate, shipped.manifest, 0.01)
+    brought = judge(path, candidate, shipped, 0.01)
     assert (brought.refusals, brought.parity) == ((), "not stated: it was not trained here")
 
 
@@ -165,4 +165,4 @@ def test_the_shipped_card_states_its_parity() -> None:
 def test_a_file_that_holds_no_scores_is_told(home: Path, candidate: Model, text: str) -> None:
     (home / "scores.json").write_text(text, encoding="utf-8")
     with pytest.raises(ModelError, match=r"scores\.json"):
-        judge(home / "scores.json", candidate, load_model("passerby-nano").manifest, 0.01)
+        judge(home / "scores.json", candidate, load_model("passerby-nano"), 0.01)

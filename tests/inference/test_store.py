@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import ModelError
+from pipeline.inference.models import copy_model
 from pipeline.inference.store import (
     SHIPPED,
     default_search,
     keep_model,
     list_models,
     load_model,
-    promote_model,
     promoted_folder,
 )
 from tests.inference.networks import convolving, convolving_model, kept, manifest_for, with_external_weights
@@ -115,13 +115,13 @@ def test_a_missing_file_is_named(home: Path) -> None:
 def test_promoting_copies_a_model_whole_and_replaces_it_whole(home: Path) -> None:
     model = convolving_model(home / "work", card="card.md", version="1")
     (home / "work" / "card.md").write_text("# Tiny\n")
-    promote_model(model)
+    copy_model(model, promoted_folder() / "tiny")
     found = load_model("tiny")
     assert found.folder == home / "promoted" / "tiny"
     assert found.manifest == model.manifest
     assert (found.folder / "card.md").read_text() == "# Tiny\n"
     newer = convolving_model(home / "work", version="2")
-    promote_model(newer)
+    copy_model(newer, promoted_folder() / "tiny")
     assert load_model("tiny").manifest.version == "2"
     assert [each.name for each in (home / "promoted").iterdir()] == ["tiny"], "nothing is left over"
 
@@ -133,7 +133,7 @@ def test_a_failed_write_leaves_the_old_model(home: Path, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipeline.inference.store.write_manifest", full)
+    monkeypatch.setattr("pipeline.inference.store._swap", full)
     with pytest.raises(ModelError, match=r"models/tiny: cannot be written: No space left on device"):
         keep_model(newer.read(), newer.manifest, None, Path("models/tiny"))
     assert load_model("tiny").manifest.version == "1"

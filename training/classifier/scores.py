@@ -19,7 +19,8 @@ class ClassifierScore:
     accuracy: the mean over the classes of the share that is right (a class of few pictures weighs as much).
     scene_accuracy: the same over (class, scene) pairs: a scene of many pictures weighs as much as one of few.
     by_scene: "class, scene" -> share right, pictures. brightness: scene_accuracy of the best threshold on the mean of
-    a picture, chosen on these very pictures: two classes only, else nan.
+    a picture, chosen on these very pictures: two classes only, else nan. version, sha256: of the very file that was
+    scored (empty: no file was), so that ``passerby models promote --gate`` knows whose the figures are.
     """
 
     model: str
@@ -29,6 +30,9 @@ class ClassifierScore:
     by_class: dict[str, float]
     by_scene: dict[str, tuple[float, int]]
     brightness: float
+    version: str = ""
+    sha256: str = ""
+    task: str = "classification"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -36,9 +40,9 @@ class ClassifierScore:
 
 
 def score_answers(
-    name: str, told: NDArray[np.float32], pictures: Sequence[Picture], data: PictureSet
+    name: str, told: NDArray[np.float32], pictures: Sequence[Picture], data: PictureSet, of: tuple[str, str] = ("", "")
 ) -> ClassifierScore:
-    """told: N x C probabilities of ``pictures``, which are some of ``data``'s."""
+    """told: N x C probabilities of ``pictures``, which are some of ``data``'s. of: version and sha256 of a file."""
     right = told.argmax(1) == np.array([each.label for each in pictures])
     by_scene = _by_scene(right, pictures, data)
     labels = np.array([each.label for each in pictures])
@@ -51,6 +55,7 @@ def score_answers(
         by_class,
         by_scene,
         _brightness(pictures, data),
+        *of,
     )
 
 

@@ -102,7 +102,8 @@ def evaluate_classifier(model: Model, source: Source, *, everything: bool, seed:
     if data.classes != tuple(model.manifest.classes):
         raise ModelError(f"{model.name} tells {', '.join(model.manifest.classes)} apart, not {', '.join(data.classes)}")
     pictures = list(data.pictures) if everything else data.of(divide(data, SHARE, seed), inside=True)
-    return score_answers(f"{model.name} {model.manifest.version}", answers(model, pictures), pictures, data)
+    name, of = f"{model.name} {model.manifest.version}", (model.manifest.version, model.manifest.sha256)
+    return score_answers(name, answers(model, pictures), pictures, data, of)
 
 
 def release_classifier(checkpoint: Path, to: Path, source: Source, version: str) -> tuple[Model, float]:

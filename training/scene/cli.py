@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from training.models.trunk_names import TRUNKS, TrunkName
 from training.scene.data import DATA
+from training.scene.folds import ASSIGNMENTS
 
 if TYPE_CHECKING:
     from training.scene.session import Place
+    from training.scene.transfer import TransferRecipe
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,7 +24,18 @@ app = typer.Typer(
 DataFile = Annotated[Path, typer.Option("--data", help="The data file (YAML): sets of clips, what each labels.")]
 Root = Annotated[Path | None, typer.Option(help="The folder of the sets, in place of the data file's root.")]
 Detector = Annotated[str, typer.Option(help="The detector that finds the people: a name or a folder.")]
-Trunk = Annotated[Path | None, typer.Option(help="A YOLOX-nano-shaped ONNX to cut the encoder from; the detector's.")]
+Trunk = Annotated[
+    str | None,
+    typer.Option(
+        help="A YOLOX-nano-shaped ONNX to cut the encoder from (the detector's), or transfer from ImageNet: "
+        f"{', '.join(TRUNKS)}."
+    ),
+]
+Init = Annotated[
+    Path | None, typer.Option("--init", help="Transfer: the trunk's weights, a state dict. [torchvision fetches them]")
+]
+FineEpochs = Annotated[int, typer.Option(min=0, help="Transfer: epochs of the whole network, after --epochs.")]
+Side = Annotated[int, typer.Option(min=32, max=1024, help="Transfer: of the square pictures, pixels.")]
 Cache = Annotated[Path | None, typer.Option(help="Where boxes and features are kept. [~/.cache/passerby/scene]")]
 Kinds = Annotated[list[str] | None, typer.Option("--kind", help="A kind of event; may be repeated. [fight]")]
 
@@ -41,6 +55,9 @@ def train(
     trunk: Trunk = None,
     cache: Cache = None,
     epochs: Annotated[int, typer.Option(min=1)] = 15,
+    init: Init = None,
+    fine_epochs: FineEpochs = 3,
+    side: Side = 224,
     seed: Annotated[int, typer.Option()] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where --out stopped.")] = False,
 ) -> None:
@@ -52,19 +69,32 @@ def train(
 
         passerby-train scene train --data mine.yaml --kind loitering --out runs/loitering
 
+        passerby-train scene train --trunk resnet50 --out runs/transfer
+
     The data file names sets of clips: a CSV (file, label, scene_group), a folder a kind, or ordinary videos:
 
         root: /data
         sets:
           mine: {folder: clips, labelled: [loitering]}        # clips/loitering/*.mp4, clips/none/*.mp4
           streets: {folder: ordinary, labelled: [loitering]}  # nothing happens here: false alarms are counted on it
+
+    With the name of an ImageNet trunk it is the textbook's recipe: the trunk frozen and a new head for --epochs, then
+    both for --fine-epochs with a smaller step, on whole frames of the labelled clips. It is there to be compared with,
+    and is not exported.
     """
     from training.scene.session import prepare, train_scene
     from training.scene.trainer import CHECKPOINT, SceneRecipe
 
-    prepared = prepare(_place(data, root, detector, trunk, cache))
+    place = _place(data, root, detector, trunk, cache)
+    if trunk in TRUNKS:
+        from training.scene.transfer_session import train_transfer
+
+        transfer = _transfer(trunk, epochs, fine_epochs, side, seed)
+        train_transfer(place, kind or ["fight"], transfer, init, out, resume=resume)
+        return typer.echo(f"{out / CHECKPOINT}: trained")
+    prepared = prepare(place)
     train_scene(prepared, kind or ["fight"], SceneRecipe(epochs=epochs, seed=seed), out, resume=resume)
-    typer.echo(f"{out / CHECKPOINT}: trained")
+    return typer.echo(f"{out / CHECKPOINT}: trained")
 
 
 @app.command()
@@ -76,6 +106,10 @@ def evaluate(
     trunk: Trunk = None,
     cache: Cache = None,
     epochs: Annotated[int, typer.Option(min=1)] = 15,
+    init: Init = None,
+    fine_epochs: FineEpochs = 3,
+    side: Side = 224,
+    assignments: Annotated[int, typer.Option(min=1, max=ASSIGNMENTS, help="Transfer: of the folds.")] = ASSIGNMENTS,
     seed: Annotated[int, typer.Option()] = 0,
     baselines: Annotated[bool, typer.Option("--baselines", help="Also each reader alone, textbook, metadata.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write what a release needs here, as JSON.")] = None,
@@ -87,6 +121,8 @@ def evaluate(
         passerby-train scene evaluate --out runs/fight.json
 
         passerby-train scene evaluate --baselines
+
+        passerby-train scene evaluate --trunk resnet50 --assignments 1
     """
     from training.scene.baselines import baseline_rows
     from training.scene.evaluate import table
@@ -95,6 +131,12 @@ def evaluate(
     from training.scene.trainer import SceneRecipe
 
     place = _place(data, root, detector, trunk, cache)
+    if trunk in TRUNKS:
+        from training.scene.transfer_session import evaluate_transfer, gather
+
+        transfer = _transfer(trunk, epochs, fine_epochs, side, seed)
+        material = gather(place, [kind], transfer, init)
+        return typer.echo(table(evaluate_transfer(material, kind, transfer, assignments)))
     shapes = {"ranks + LSTM with attention": HeadShape()}
     if baselines:
         shapes |= {"ranks alone": HeadShape(lstm=False), "LSTM with attention alone": HeadShape(ranks=False)}
@@ -102,7 +144,7 @@ def evaluate(
     rows = evaluate_scene(prepare(place), kind, shapes, recipe, out)
     if baselines:
         rows += baseline_rows(place, kind, recipe)
-    typer.echo(table(rows))
+    return typer.echo(table(rows))
 
 
 @app.command()
@@ -137,10 +179,16 @@ def export(
     typer.echo(f"{to}: {files.sha256[:12]}, {kinds}")
 
 
-def _place(data: Path, root: Path | None, detector: str, trunk: Path | None, cache: Path | None) -> Place:
+def _place(data: Path, root: Path | None, detector: str, trunk: str | None, cache: Path | None) -> Place:
     import torch
 
     from training.scene.session import Place
 
     torch.set_num_threads(1)
-    return Place(data, root, detector, trunk, cache)
+    return Place(data, root, detector, Path(trunk) if trunk is not None and trunk not in TRUNKS else None, cache)
+
+
+def _transfer(trunk: TrunkName, epochs: int, fine_epochs: int, side: int, seed: int) -> TransferRecipe:
+    from training.scene.transfer import TransferRecipe
+
+    return TransferRecipe(trunk=trunk, side=side, epochs=epochs, fine_epochs=fine_epochs, seed=seed)

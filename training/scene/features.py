@@ -96,27 +96,22 @@ class Extractor:
         else:
             features, crops = self._encode(clip.path, people, indices)
             store(kept, features=features, crops=crops)
-        return _video_clips(clip, people, indices, features, crops, self.plan)
+        return video_clips(clip, people, indices, features, crops, self.plan)
 
     def _encode(
         self, path: Path, people: People, indices: Sequence[NDArray[np.int64]]
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         pictures = pictures_of(path, self.detector)
-        features, crops = [], []
-        last: Crop | None = None
+        features: list[NDArray[np.float32]] = []
+        crops = clip_crops(people, indices, self.plan)
         seen: dict[int, NDArray[np.float32]] = {}
-        for k, index in enumerate(indices):
-            if k and index[0] - indices[k - 1][0] != self.plan.stride:
-                last = None
-            crop = clip_crop(people, index, self.plan, last)
-            if crop != last:
+        for k, (index, crop) in enumerate(zip(indices, crops, strict=True)):
+            if k and crop != crops[k - 1]:
                 seen = {}
-            last = crop
             for i in index:
                 if int(i) not in seen:
                     seen[int(i)] = self.encode(cut(pictures[int(i)], crop))
             features.append(np.stack([seen[int(i)] for i in index]))
-            crops.append(crop)
         size = next(iter(seen.values())).size if seen else 0
         empty = np.zeros((0, self.plan.frames, size), np.float32)
         return np.stack(features) if features else empty, np.array(crops, np.float64).reshape(-1, 4)
@@ -144,6 +139,15 @@ def clip_indices(times_us: NDArray[np.int64], plan: ClipPlan) -> Iterator[NDArra
             yield np.arange(first, first + plan.frames)
 
 
+def clip_crops(people: People, indices: Sequence[NDArray[np.int64]], plan: ClipPlan) -> list[Crop]:
+    """The crop of each clip; it is kept, while it is good enough, by the clip that follows at once."""
+    crops: list[Crop] = []
+    for k, index in enumerate(indices):
+        follows = k > 0 and index[0] - indices[k - 1][0] == plan.stride
+        crops.append(clip_crop(people, index, plan, crops[-1] if follows else None))
+    return crops
+
+
 def clip_crop(people: People, index: NDArray[np.int64], plan: ClipPlan, last: Crop | None) -> Crop:
     """The one crop of a clip."""
     if plan.place == "whole":
@@ -153,7 +157,7 @@ def clip_crop(people: People, index: NDArray[np.int64], plan: ClipPlan, last: Cr
     return best_crop(weights, plan.width, plan.height, last, plan.keep)
 
 
-def _video_clips(
+def video_clips(
     clip: SceneClip,
     people: People,
     indices: Sequence[NDArray[np.int64]],
@@ -161,6 +165,7 @@ def _video_clips(
     crops: NDArray[np.float64],
     plan: ClipPlan,
 ) -> VideoClips:
+    """The clips that ``clip_indices`` cut, with who is in them."""
     counts = np.array([(each >= plan.person_score).sum() for each in people.scores], np.int64)
     taken = np.array(indices, np.int64).reshape(-1, plan.frames)
     follows = np.zeros(len(taken), np.bool_)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from pipeline.inference.scene_manifest import (
     SceneManifest,
     scene_manifest_yaml,
 )
+from pipeline.inference.store import keep_files
 from training.scene.evaluate import END_BELOW, Gate
 from training.scene.features import ClipPlan
 from training.scene.trunk import Trunk
@@ -76,21 +75,12 @@ def write_scene(encoder: bytes, head: bytes, trunk: Trunk, release: SceneRelease
     """Write the folder, whole or not at all, and read it back as the pipeline does. One of that name is replaced."""
     if len(encoder) + len(head) > MAX_BYTES:
         raise ModelError(f"{folder}: {len(encoder) + len(head)} bytes, a model that ships has at most {MAX_BYTES}")
-    if folder.exists() and not (folder / MANIFEST_NAME).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ModelError(f"{folder}: is there and is not a model's folder", mend="choose another --to")
     manifest = scene_manifest(encoder, head, trunk, release)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        partial.chmod(0o755)
-        (partial / manifest.encoder.file).write_bytes(encoder)
-        (partial / manifest.head.file).write_bytes(head)
-        (partial / "card.md").write_text(release.card, encoding="utf-8")
-        (partial / MANIFEST_NAME).write_text(scene_manifest_yaml(manifest), encoding="utf-8")
-        load_scene_files(partial)
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    files = {
+        manifest.encoder.file: encoder,
+        manifest.head.file: head,
+        "card.md": release.card.encode(),
+        MANIFEST_NAME: scene_manifest_yaml(manifest).encode(),
+    }
+    keep_files(files, folder)
     return load_scene_files(folder)

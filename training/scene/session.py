@@ -83,9 +83,7 @@ def train_scene(
     prepared: Prepared, kinds: Sequence[str], recipe: SceneRecipe, out: Path, *, resume: bool = False
 ) -> SceneHead:
     """Train a head on every clip, or go on; the checkpoint lies in ``out``."""
-    known = prepared.data.kinds
-    if not kinds or (unknown := [each for each in kinds if each not in known]):
-        raise UsageError(f"--kind {', '.join(unknown) if kinds else ''}: no set labels it", mend=", ".join(known))
+    check_kinds(prepared.data, kinds)
     if not resume and (out / CHECKPOINT).exists():
         raise UsageError(f"{out}: there is a run in it already", mend="add --resume, or name another --out")
     shape = HeadShape(kinds=len(kinds))
@@ -95,6 +93,13 @@ def train_scene(
     head = training.run(show="head")
     training.save(out / CHECKPOINT)
     return head
+
+
+def check_kinds(data: SceneData, kinds: Sequence[str]) -> None:
+    """Raise UsageError unless some set labels each of them."""
+    unknown = [each for each in kinds if each not in data.kinds]
+    if not kinds or unknown:
+        raise UsageError(f"--kind {', '.join(unknown)}: no set labels it", mend=", ".join(data.kinds))
 
 
 def evaluate_scene(

@@ -101,12 +101,8 @@ class SceneTraining:
         return self.head.eval()
 
     def _step(self, chosen: Tensor) -> float:
-        taught, smoothing = self.taught, self.recipe.smoothing
-        logits, _ = self.head.read(taught.rows[chosen])
-        wanted = taught.labels[chosen] * (1 - smoothing) + smoothing / 2
-        told = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        known = taught.known[chosen]
-        loss = (told * known).sum() / known.sum().clamp(min=1)
+        logits, _ = self.head.read(self.taught.rows[chosen])
+        loss = masked_loss(logits, self.taught.labels[chosen], self.taught.known[chosen], self.recipe.smoothing)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.head.parameters(), self.recipe.clip)
@@ -152,6 +148,13 @@ class SceneTraining:
         training.schedule.load_state_dict(state["schedule"])
         training.epoch, training.finished = state["epoch"], state["finished"]
         return training
+
+
+def masked_loss(logits: Tensor, labels: Tensor, known: Tensor, smoothing: float) -> Tensor:
+    """The cross-entropy of each kind, mean over what is known. All B x K."""
+    wanted = labels * (1 - smoothing) + smoothing / 2
+    told = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return (told * known).sum() / known.sum().clamp(min=1)
 
 
 def read_scene_checkpoint(path: Path) -> dict[str, Any]:
