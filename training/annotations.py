@@ -108,8 +108,13 @@ def read_labelled(path: Path, root: Path | None = None, names: Sequence[str] = (
 
 
 def read_yolo(folder: Path, names: Sequence[str]) -> Labelled:
-    """``folder``/images and ``folder``/labels, in the order of the names of the pictures."""
+    """``folder``/images and ``folder``/labels, in the order of the names of the pictures.
+
+    Raises ConfigError where there is no such folder of pictures.
+    """
     read = Labelled()
+    if not (folder / "images").is_dir():
+        raise ConfigError(f"{folder}: holds no folder images", mend="put the pictures there, the labels into labels")
     for picture in sorted((folder / "images").iterdir()):
         if picture.suffix.lower() not in PICTURES:
             continue

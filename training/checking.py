@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from pipeline.errors import ConfigError
 from training.annotations import Finding, Item, Labelled, read_labelled
-from training.datasets import read_data_spec
+from training.datasets import labels_of, read_data_spec
 
 TWIN_BITS = 4
 """Pictures whose hashes differ in at most so many of 64 bits are the same picture, scaled or compressed anew."""
@@ -56,7 +56,7 @@ def read_set(data: Path, root: Path | None) -> Labelled:
         return read_labelled(data, root)
     whole = Labelled()
     for each in read_data_spec(data, root).sets:
-        one = read_labelled(each.coco or each.folder, each.folder, each.numbering)
+        one = labels_of(each)
         whole.items += one.items
         whole.findings += one.findings
     return whole

@@ -1,14 +1,11 @@
 """Labelled pictures of several sets, each of which may label only some of the classes.
 
 What a set does not label is unknown, not background: every picture carries ``known``, the classes about which its
-labels are complete. Formats: YOLO text (``images/x.jpg`` beside ``labels/x.txt``: class, centre x, centre y, width,
-height in 0..1) and COCO JSON (one file a set, boxes x, y, width, height in pixels).
+labels are complete. Formats: YOLO text and COCO JSON, read by ``training.annotations``.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +17,13 @@ from numpy.typing import NDArray
 
 from pipeline.core.classes import GROUPS
 from pipeline.errors import ConfigError
+from training.annotations import Item, Labelled, read_coco, read_yolo
 
 CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
 ANY_VEHICLE = len(CLASSES)
 """The label of a vehicle whose class was not noted."""
 VEHICLES = tuple(i for i, name in enumerate(CLASSES) if name in GROUPS["vehicle"])
 _LABELS = {**{name: i for i, name in enumerate(CLASSES)}, "vehicle": ANY_VEHICLE}
-_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 
 Boxes = NDArray[np.float32]
 
@@ -147,62 +144,24 @@ def _set_spec(path: Path, base: Path, numbering: tuple[str, ...], name: str, tol
 
 
 def read_samples(spec: DataSpec) -> list[Sample]:
-    """Every picture of every set, in the order of set name and path. Raises ConfigError naming the file."""
-    samples = [one for each in spec.sets for one in (_coco_samples(each) if each.coco else _yolo_samples(each))]
+    """Every picture of every set, in the order of set name and path.
+
+    Raises ConfigError naming file and line of the first label that cannot be trained on.
+    """
+    samples = [_sample(item, each) for each in spec.sets for item in labels_of(each).strict()]
     if not samples:
         raise ConfigError(f"{spec.path}: its sets hold no picture", mend="look at the folders that it names")
     return sorted(samples, key=lambda one: (one.dataset, str(one.path)))
 
 
-def _yolo_samples(spec: SetSpec) -> Iterator[Sample]:
-    known = spec.known()
-    for path in sorted((spec.folder / "images").iterdir()):
-        if path.suffix.lower() not in _PICTURES:
-            continue
-        labels = spec.folder / "labels" / f"{path.stem}.txt"
-        rows = _yolo_rows(labels, spec.numbering) if labels.exists() else []
-        yield _sample(path, spec.name, rows, known)
+def labels_of(spec: SetSpec) -> Labelled:
+    """A set as it was written, with what is wrong with it."""
+    return read_coco(spec.coco, spec.folder) if spec.coco is not None else read_yolo(spec.folder, spec.numbering)
 
 
-def _yolo_rows(path: Path, numbering: tuple[str, ...]) -> list[tuple[int, float, float, float, float]]:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        parts = line.split()
-        if not parts:
-            continue
-        try:
-            name = numbering[int(float(parts[0]))]
-            x, y, w, h = (float(part) for part in parts[1:5])
-        except (ValueError, IndexError):
-            mend = f"a line is: class (0..{len(numbering) - 1}) and centre x, centre y, width, height in 0..1"
-            raise ConfigError(f"{path}:{number}: {line!r} is not a label", mend=mend) from None
-        if name in _LABELS:
-            rows.append((_LABELS[name], x - w / 2, y - h / 2, x + w / 2, y + h / 2))
-    return rows
-
-
-def _coco_samples(spec: SetSpec) -> Iterator[Sample]:
-    assert spec.coco is not None
-    try:
-        told = json.loads(spec.coco.read_text(encoding="utf-8"))
-        names = {each["id"]: each["name"] for each in told["categories"]}
-        sizes = {each["id"]: (each["file_name"], each["width"], each["height"]) for each in told["images"]}
-        rows: dict[Any, list[tuple[int, float, float, float, float]]] = {each: [] for each in sizes}
-        for one in told["annotations"]:
-            label = _LABELS.get(names[one["category_id"]])
-            if label is not None and not one.get("iscrowd"):
-                _, width, height = sizes[one["image_id"]]
-                x, y, w, h = one["bbox"]
-                rows[one["image_id"]].append((label, x / width, y / height, (x + w) / width, (y + h) / height))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{spec.coco}: not COCO JSON: {type(error).__name__} {error}") from None
-    known = spec.known()
-    for key, (file, _, _) in sizes.items():
-        yield _sample(spec.folder / file, spec.name, rows[key], known)
-
-
-def _sample(
-    path: Path, dataset: str, rows: list[tuple[int, float, float, float, float]], known: NDArray[np.bool_]
-) -> Sample:
-    table = np.array(rows, np.float32).reshape(-1, 5)
-    return Sample(path, dataset, np.clip(table[:, 1:], 0, 1), table[:, 0].astype(np.int64), known)
+def _sample(item: Item, spec: SetSpec) -> Sample:
+    """The labels that mean something to a detector of ``CLASSES``, cut at the picture's edges."""
+    mine = [each for each in item.boxes if each.label in _LABELS]
+    sides = np.array([(each.x_min, each.y_min, each.x_max, each.y_max) for each in mine], np.float32).reshape(-1, 4)
+    labels = np.array([_LABELS[each.label] for each in mine], np.int64)
+    return Sample(item.path, spec.name, np.clip(sides, 0, 1), labels, spec.known())

@@ -77,6 +77,41 @@ def test_a_wrong_label_names_file_and_line(data_file: Path) -> None:
         read_samples(read_data_spec(data_file))
 
 
+@pytest.mark.parametrize("line", ["7 0.5 0.5 0.1 0.1", "-1 0.5 0.5 0.1 0.1", "nan 0.5 0.5 0.1 0.1"])
+def test_a_class_that_is_not_numbered_is_refused(data_file: Path, line: str) -> None:
+    (data_file.parent / "all" / "labels" / "a01.txt").write_text(line, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"a01\.txt:1.*passerby-train data"):
+        read_samples(read_data_spec(data_file))
+
+
+def test_what_lies_outside_is_cut_and_what_is_not_labelled_is_empty(data_file: Path) -> None:
+    labels = data_file.parent / "all" / "labels"
+    (labels / "a00.txt").write_text("2 0.9 0.5 0.4 0.5", encoding="utf-8")
+    (labels / "a01.txt").unlink()
+    found = {one.path.stem: one for one in read_samples(read_data_spec(data_file))}
+    np.testing.assert_allclose(found["a00"].boxes, [[0.7, 0.25, 1.0, 0.75]], atol=1e-6)
+    assert (found["a01"].boxes.shape, found["a01"].boxes.dtype, found["a01"].labels.dtype) == (
+        (0, 4), np.float32, np.int64,
+    )  # fmt: skip
+
+
+def test_a_set_that_lacks_its_pictures_is_told(tmp_path: Path) -> None:
+    (tmp_path / "road").mkdir()
+    path = tmp_path / "data.yaml"
+    path.write_text("sets: {road: {labelled: [car]}}", encoding="utf-8")
+    with pytest.raises(ConfigError, match="holds no folder images"):
+        read_samples(read_data_spec(path))
+    told = {
+        "images": [{"id": 1, "file_name": "gone.png", "width": 9, "height": 9}],
+        "categories": [],
+        "annotations": [],
+    }
+    (tmp_path / "road.json").write_text(json.dumps(told), encoding="utf-8")
+    path.write_text("sets: {road: {coco: road.json, labelled: [car]}}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"missing file: .*gone\.png"):
+        read_samples(read_data_spec(path))
+
+
 def test_one_scene_stays_on_one_side(data_file: Path) -> None:
     spec = read_data_spec(data_file)
     samples = read_samples(spec)
