@@ -16,6 +16,7 @@ from pipeline.analytics.clips import Clip, ClipSeen
 from pipeline.analytics.condition import ConditionWatcher
 from pipeline.analytics.counts import CountWindows, Presence, copy_tally
 from pipeline.analytics.event_writer import EventWriter, Scene
+from pipeline.analytics.falls import FallFact, FallWatcher
 from pipeline.analytics.labels import Judgement, LabelFact, LabelWatcher
 from pipeline.analytics.lines import Crossing, LineCounter
 from pipeline.analytics.scenes import SceneFact, SceneWatcher
@@ -51,7 +52,7 @@ class Observation:
 
 
 class CameraAnalytics:
-    """Tracker, lines, zones, count windows, scene events, condition and label of one camera.
+    """Tracker, lines, zones, count windows, falls, scene events, condition and label of one camera.
 
     Followed are the classes of the two groups and those that a line or zone names. provenance: ``model``,
     ``model_version``, ``model_sha256``, ``config_sha256``; goes into every event. ``clip`` is only kept here, for the
@@ -69,6 +70,7 @@ class CameraAnalytics:
         self.lines = [LineCounter(rule) for rule in rules.lines]
         self.zones = [ZoneWatcher(rule) for rule in rules.zones]
         self.counts = CountWindows(rules)
+        self.falls = FallWatcher(rules.falls, [z for z in rules.zones if z.falls], self.settings.high_score)
         self.scenes = SceneWatcher(rules.scene.kinds if rules.scene is not None else ())
         self.condition = ConditionWatcher(rules.condition)
         self.labels = LabelWatcher(rules.labels)
@@ -112,6 +114,7 @@ class CameraAnalytics:
         present = tracks.confirmed & (at_us - tracks.seen_us <= self.settings.coast_s * 1e6)
         crossings = self._watch(tracks, ended, size)
         self._crowds(tracks, present, at_us)
+        self._fell(self.falls.observe(at_us, frame.index, tracks, detections, size))
         self._happened(self.scenes.observe(at_us, clip))
         if self.condition.is_due(at_us):
             self._tampered(self.condition.observe(at_us, frame.index, picture_facts(frame.picture)))
@@ -180,6 +183,7 @@ class CameraAnalytics:
             if scene.width and scene.height:
                 x, y = window.width / scene.width, window.height / scene.height
                 self.tracker.rescale(x, y)
+                self.falls.rescale(x, y)
                 for line in self.lines:
                     line.rescale(x, y)
                 for zone in self.zones:
@@ -219,6 +223,11 @@ class CameraAnalytics:
         changed = [fact for fact in facts if fact.phase != "update"]
         if changed and self.streaming:
             self.writer.usable(self.scene, changed[-1], self.scene.at_us)
+
+    def _fell(self, facts: Sequence[FallFact]) -> None:
+        assert self.scene is not None
+        for fact in facts:
+            self.writer.fell(self.scene, fact, self.scene.at_us)
 
     def _labelled(self, facts: Sequence[LabelFact]) -> None:
         assert self.scene is not None
@@ -270,7 +279,7 @@ class CameraAnalytics:
             self.writer.counted(self.scene, span, at_us, self.counts.since_us)
 
     def _close(self) -> None:
-        """End every track, crowd, scene event, condition and label, and the open count window of the epoch.
+        """End every track, crowd, fall, scene event, condition and label, and the open count window of the epoch.
 
         What this tells of names who saw it, which is not who came since.
         """
@@ -291,6 +300,7 @@ class CameraAnalytics:
                 self.writer.zone(self.scene, fact)
             for crowd in zone.disperse(self.scene.at_us):
                 self.writer.crowd(self.scene, crowd)
+        self._fell(self.falls.close())
         self._happened(self.scenes.close())
         self._tampered(self.condition.close())
         self._labelled(self.labels.close())

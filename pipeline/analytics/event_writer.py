@@ -13,6 +13,8 @@ from typing import Any
 
 from pipeline.analytics.condition import REASONS, RULES_MADE_IT
 from pipeline.analytics.counts import ClosedSpan
+from pipeline.analytics.falls import RULES_MADE_IT as FALL_RULES_MADE_IT
+from pipeline.analytics.falls import FallFact
 from pipeline.analytics.labels import LabelFact
 from pipeline.analytics.lines import Crossing
 from pipeline.analytics.scenes import SceneFact
@@ -148,9 +150,19 @@ class EventWriter:
         self._write(scene, COUNT_WINDOW, at_us, f"count:{span.starts_us}", "", data)
 
     def happened(
-        self, scene: Scene, fact: SceneFact, at_us: int, provenance: Mapping[str, str], *, rule: str = "scene"
+        self,
+        scene: Scene,
+        fact: SceneFact,
+        at_us: int,
+        provenance: Mapping[str, str],
+        *,
+        rule: str = "scene",
+        who: Mapping[str, str | None] | None = None,
     ) -> None:
-        """scene.event. provenance: what takes the place of the detector's: the model that saw it. rule: of its id."""
+        """scene.event. provenance: what takes the place of the detector's: the model that saw it. rule: of its id.
+
+        who: the ``track_id`` and ``zone`` of an event about somebody.
+        """
         sourced = self._sourced(scene, fact.frames)
         sourced["provenance"] = {**sourced["provenance"], **provenance}
         data = {
@@ -168,7 +180,8 @@ class EventWriter:
         if fact.region is not None:
             x_min, y_min, x_max, y_max = (round(min(max(side, 0.0), 1.0), 6) for side in fact.region)
             data["region"] = BBox(x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max)
-        self._write(scene, SCENE_EVENT, at_us, f"{rule}:{fact.kind}:{fact.phase}", "", data)
+        data.update(who or {})
+        self._write(scene, SCENE_EVENT, at_us, f"{rule}:{fact.kind}:{fact.phase}", data.get("track_id", ""), data)
 
     def condition(self, scene: Scene, fact: SceneFact, at_us: int) -> None:
         """scene.event of a kind that rules judge, not a network."""
@@ -180,6 +193,16 @@ class EventWriter:
             fact.kind, fact.phase, fact.started_us, fact.ended_us, fact.score, (fact.index,), (1.0,)
         )  # fmt: skip
         self.happened(scene, seen, at_us, fact.judged_by, rule="label")
+
+    def fell(self, scene: Scene, fact: FallFact, at_us: int) -> None:
+        """scene.event of somebody who fell: with his track, the zone and his lowest box."""
+        x_min, y_min, x_max, y_max = fact.box
+        region = (x_min / scene.width, y_min / scene.height, x_max / scene.width, y_max / scene.height)
+        seen = SceneFact(
+            "fall", fact.phase, fact.started_us, fact.ended_us, fact.score, fact.frames, (), region
+        )  # fmt: skip
+        who = {"track_id": _track_id(scene, fact.number), "zone": fact.zone}
+        self.happened(scene, seen, at_us, FALL_RULES_MADE_IT, rule="fall", who=who)
 
     def usable(self, scene: Scene, fact: SceneFact, at_us: int) -> None:
         """camera.status: tampered when ``fact`` is a start, up again when it is an end."""

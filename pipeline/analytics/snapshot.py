@@ -19,9 +19,11 @@ from pipeline.analytics.clips import Clip, ClipFrame
 from pipeline.analytics.condition import ConditionWatcher, Open, Run, Stillness
 from pipeline.analytics.counts import CountWindows, Level, Span
 from pipeline.analytics.event_writer import Scene
+from pipeline.analytics.falls import Down, FallWatcher
 from pipeline.analytics.lines import LineCounter, Passing
 from pipeline.analytics.motion import Motion
 from pipeline.analytics.scenes import SceneWatcher, restored
+from pipeline.analytics.stance import Stance
 from pipeline.analytics.tracker import Tracker
 from pipeline.analytics.view import View
 from pipeline.analytics.zones import Stay, ZoneWatcher
@@ -52,6 +54,8 @@ def dump(camera: CameraAnalytics) -> bytes:
         state["scenes"] = _dump_scenes(camera.scenes)
     if camera.condition.last_us is not None:
         state["condition"] = _dump_condition(camera.condition)
+    if camera.falls.stances or camera.falls.downs:
+        state["falls"] = _dump_falls(camera.falls)
     labels = camera.labels.state()
     if labels is not None:
         state["labels"] = labels
@@ -82,6 +86,8 @@ def load(camera: CameraAnalytics, blob: bytes) -> None:
             camera.scenes.clip_us = state["scenes"]["clip_us"]
         if "condition" in state and (camera.condition.kinds or state["condition"]["open"]):
             _load_condition(camera.condition, state["condition"])
+        if "falls" in state:
+            _load_falls(camera.falls, state["falls"])
         if "labels" in state:
             camera.labels.restore(state["labels"])
         camera.clip = _load_clip(state) if camera.rules.scene is not None else None
@@ -182,6 +188,20 @@ def _load_zone(zone: ZoneWatcher, state: dict[str, Any] | None) -> None:
         return
     zone.stays = {int(number): Stay(**told) for number, told in state["stays"].items()}
     zone.crowded, zone.crowd_us = state["crowded"], state["crowd_us"]
+
+
+def _dump_falls(falls: FallWatcher) -> dict[str, Any]:
+    return {
+        "stances": {str(number): asdict(stance) for number, stance in falls.stances.items()},
+        "downs": [asdict(down) for down in falls.downs],
+    }
+
+
+def _load_falls(falls: FallWatcher, state: dict[str, Any]) -> None:
+    falls.stances = {int(number): Stance(**told) for number, told in state["stances"].items()}
+    for told in state["downs"]:
+        x_min, y_min, x_max, y_max = told["box"]
+        falls.downs.append(Down(**{**told, "box": (x_min, y_min, x_max, y_max)}))
 
 
 def _dump_scenes(scenes: SceneWatcher) -> dict[str, Any]:

@@ -40,6 +40,9 @@ def _camera(camera: CameraConfig) -> dict[str, Any]:
             told[name]["model"] = PurePath(section.model).name
         else:
             del told[name]  # what is switched off changes nothing
+    for place in (told, *told["zones"].values()):
+        if not place["falls"]:
+            del place["falls"]  # likewise
     told["source"] = camera.source.model_dump(mode="json", include=_SOURCE_SETTINGS) | {
         "url": MASK if str(url) == MASK else shown  # all of it is secret: not even what kind of source it is
     }

@@ -54,6 +54,11 @@ class _CameraDefaults(Section):
         "the configuration file).",
     )
     sample_fps: Annotated[Number, Field(gt=0, le=120)] = Field(8.0, description="Frames a second that are analysed.")
+    falls: bool = Field(
+        False,
+        description="scene.event of the kind `fall` wherever somebody fell and stays down; a zone's `falls` asks for "
+        "it there only.",
+    )
     source: SourceConfig = SourceConfig()
     windows: WindowsConfig = WindowsConfig()
     counts: CountsConfig = CountsConfig()
@@ -113,12 +118,12 @@ class CameraConfig(_CameraDefaults):
         """What the analytics watch for."""
         lines = [LineRule(k, r.points, r.classes, r.anchor, r.wrong_way) for k, r in self.lines.items()]
         zones = [
-            ZoneRule(k, z.points, z.classes, z.anchor, z.dwell_s, z.crowded_at, z.stopped_s, z.direction)
+            ZoneRule(k, z.points, z.classes, z.anchor, z.dwell_s, z.crowded_at, z.stopped_s, z.direction, z.falls)
             for k, z in self.zones.items()
         ]
         return CameraRules(
             self.id, tuple(lines), tuple(zones), self.counts.window_s, self.sample_fps, self.tracker.overrides(),
-            condition=self.condition.kinds,
+            condition=self.condition.kinds, falls=self.falls,
         )  # fmt: skip
 
 

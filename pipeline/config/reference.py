@@ -50,9 +50,9 @@ cameras:
       plaza: {points: [[0.1, 0.2], [0.9, 0.2], [0.9, 0.9], [0.1, 0.9]], classes: [person], dwell_s: 10}
 ```
 
-**Defaults and overrides.** `model`, `sample_fps`, `source`, `windows`, `counts`, `thresholds`, `tracker`, `scene`,
-`condition` and `labels` may stand at the top, for all cameras, and again in a camera. Maps are merged key by key; a
-list replaces the list above it. A key without a value counts as not given.
+**Defaults and overrides.** `model`, `sample_fps`, `falls`, `source`, `windows`, `counts`, `thresholds`, `tracker`,
+`scene`, `condition` and `labels` may stand at the top, for all cameras, and again in a camera. Maps are merged key by
+key; a list replaces the list above it. A key without a value counts as not given.
 
 **Coordinates** are 0..1 of the picture, x to the right, y down. Walking a line from its first point A to its last B,
 a crossing goes to the `left` or to the `right`; for a line drawn left to right, `right` is downwards in the picture.

@@ -205,6 +205,7 @@ class ZoneConfig(Section):
         "direction.wrong for the opposite.",
         examples=["up", [1.0, -0.2]],
     )
+    falls: bool = Field(False, description="scene.event of the kind `fall` when somebody fell inside and stays down.")
 
 
 class SceneScoresConfig(Section):

@@ -254,7 +254,16 @@ class SceneEvent(TypedDict):
             "classifier looks at one). Empty for what a rule saw."
         ),
     ]
-    region: NotRequired[Annotated[BBox, Says("The part of the picture that the model looked at; all of it if absent.")]]
+    region: NotRequired[
+        Annotated[
+            BBox,
+            Says("The part of the picture that the model looked at, or the box of who fell; all of it if absent."),
+        ]
+    ]
+    track_id: NotRequired[Annotated[str, Says("Of a fall: who fell, as he was followed: camera/epoch/number.")]]
+    zone: NotRequired[
+        Annotated[str | None, Says("Of a fall: the zone he lies in, if falls are watched for in it; else null.")]
+    ]
     frame: FrameSize
     time_source: TimeSource
     provenance: Annotated[

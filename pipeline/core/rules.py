@@ -42,6 +42,7 @@ class ZoneRule:
     crowded_at: int | None = None  # zone.crowded when at least this many are inside
     stopped_s: float | None = None  # vehicle.stopped once a vehicle stood still this long
     direction: tuple[float, float] | None = None  # direction.wrong for moving against this vector
+    falls: bool = False  # scene.event of the kind fall, where somebody fell inside and stays down
 
 
 CropPlace = Literal["persons_motion", "motion", "whole"]
@@ -132,5 +133,6 @@ class CameraRules:
     sample_fps: float = 8.0
     tracker: dict[str, float] = field(default_factory=dict)  # overrides of the tracker's own defaults
     condition: tuple[str, ...] = ()  # of CONDITION_KINDS: what is told of when it is wrong with the pictures
+    falls: bool = False  # falls are told of wherever they happen, not only in the zones that ask for it
     scene: SceneRules | None = None
     labels: LabelRules | None = None

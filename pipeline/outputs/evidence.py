@@ -155,6 +155,12 @@ def attention_of(event: Event) -> dict[int, float]:
     return dict(zip(frames, attention, strict=False))
 
 
+def box_of(event: Event) -> Mapping[str, float] | None:
+    """The published box of the object that the event is about; of a fall that is its region. None for other events."""
+    box: Mapping[str, float] | None = event.data.get("bbox")
+    return event.data.get("region") if box is None and event.data.get("track_id") else box
+
+
 def concerned(rules: CameraRules, event: Event) -> CameraRules:
     """The rule that the event is about, alone; all of them where it is about none."""
     line, zone = event.data.get("line"), event.data.get("zone")

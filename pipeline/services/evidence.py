@@ -23,6 +23,7 @@ from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.rules import CameraRules
 from pipeline.core.tracks import TrackView
 from pipeline.errors import OffsetGone, PasserbyError, UsageError
+from pipeline.outputs.evidence import box_of
 from pipeline.services.log import Log, Reader, WindowPlace, untouched, window_place
 from pipeline.services.plans import Plan
 from pipeline.services.published import PublishedEvent
@@ -366,7 +367,7 @@ def _say_what_differs(seen: Seen, event: Event) -> None:
 
 def _match(seen: Seen, found: Cut) -> None:
     """Which recomputed track is the event's object: the one that fits the published box best in a frame it names."""
-    bbox = found.event.event.data.get("bbox")
+    bbox = box_of(found.event.event)
     if bbox is None:
         return
     width, height = found.size

@@ -30,6 +30,7 @@ _DECODE_MS_UNKNOWN = 3.0
 _B_FRAMES_FACTOR = 1.5
 _SCALE_MS, _ANALYTICS_MS = 1.5, 2.0
 _NET_MS_UNKNOWN = 20.0
+_FALLS_FPS = 8.0  # at 5, a third of the falls that are found at 8 are missed
 _BUSY = 0.8  # of the cores; above it a burst makes live cameras drop
 
 
@@ -160,6 +161,15 @@ def _notes(camera: CameraConfig, facts: SourceFacts | None) -> Iterator[str]:
         yield "B frames cost half as much again to decode and delay each picture; switch them off in the camera"
 
 
+def _falls_keys(camera: CameraConfig) -> Iterator[tuple[str, ...]]:
+    """Where falls are asked for."""
+    if camera.falls:
+        yield ("falls",)
+    for name, zone in camera.zones.items():
+        if zone.falls:
+            yield ("zones", name, "falls")
+
+
 def _source_problems(config: Config, camera: CameraConfig, facts: SourceFacts | None) -> Iterator[Problem]:
     """Settings that do not fit the source."""
 
@@ -174,6 +184,13 @@ def _source_problems(config: Config, camera: CameraConfig, facts: SourceFacts | 
             ("source", "mode"), "a file read in realtime mode drops what the machine cannot follow, and counts change",
             "remove mode", "realtime-file",
         )  # fmt: skip
+    fps = min(camera.sample_fps, facts.fps or camera.sample_fps) if facts is not None else camera.sample_fps
+    if fps < _FALLS_FPS:
+        for key in _falls_keys(camera):
+            yield told(
+                key, f"at {fps:.3g} frames a second many falls are missed", f"write sample_fps: {_FALLS_FPS:g} or more",
+                "falls-sample-fps",
+            )  # fmt: skip
     if facts is None:
         return
     if facts.fps and camera.sample_fps > facts.fps * 1.05:

@@ -49,6 +49,11 @@ IN_CAMERA = {
     "range": ("sample_fps: 0", "4:17: cameras.gate.sample_fps: must be above 0, not 0"),
     "whole number": ("windows: {quality: 8.5}", "4:24: cameras.gate.windows.quality: must be a whole number, not 8.5"),
     "map": ("windows: 5", "4:14: cameras.gate.windows: must be a map of keys, not 5"),
+    "yes or no": ("falls: sometimes", "4:12: cameras.gate.falls: must be true or false, not 'sometimes'"),
+    "yes or no in a zone": (
+        "zones:\n  floor: {points: [[0, 0], [1, 0], [1, 1]], falls: 3}",
+        "5:56: cameras.gate.zones.floor.falls: must be true or false, not 3",
+    ),
     "list": ("masks: 5", "4:12: cameras.gate.masks: must be a list, not 5"),
     "text": ("model: 5", "4:12: cameras.gate.model: must be text, not 5; put it between quotes"),
     "choice": (

@@ -83,3 +83,11 @@ def test_a_file_and_a_command_line_that_say_the_same() -> None:
 def test_the_order_of_conditions_does_not_matter() -> None:
     frozen_first = sha("condition: {kinds: [frozen, black, frozen]}\n" + BASE)
     assert frozen_first == sha("condition: {kinds: [black, frozen]}\n" + BASE) != sha(BASE)
+
+
+def test_falls_that_nobody_asked_for_are_not_in_it() -> None:
+    zone = "    zones: {floor: {points: [[0, 0], [1, 0], [1, 1]]}}\n"
+    with_zone = BASE + zone
+    assert sha("falls: false\n" + BASE) == sha(BASE) != sha("falls: true\n" + BASE)
+    assert sha(with_zone.replace("1]]}", "1]], falls: false}")) == sha(with_zone)
+    assert sha(with_zone.replace("1]]}", "1]], falls: true}")) != sha(with_zone)

@@ -206,3 +206,13 @@ def test_conditions() -> None:
     config = read("condition: {kinds: [frozen, black]}\n" + told)
     assert config.camera("a").rules().condition == ("black", "frozen")
     assert config.camera("b").rules().condition == ()
+
+
+def test_falls_are_asked_for() -> None:
+    zones = "{bed: {points: [[0, 0], [1, 0], [1, 1]]}, floor: {points: [[0, 0], [1, 0], [1, 1]], falls: true}}"
+    told = f"cameras:\n  a:\n    source: a.mp4\n    zones: {zones}\n  b:\n    source: b.mp4\n    falls: false\n"
+    off, on = read(told), read("falls: true\n" + told)
+    assert [off.camera("a").rules().falls, on.camera("a").rules().falls, on.camera("b").rules().falls] == [
+        False, True, False,
+    ]  # fmt: skip
+    assert {zone.name: zone.falls for zone in off.camera("a").rules().zones} == {"bed": False, "floor": True}

@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.events import LINE_CROSSED, SCENE_EVENT, Event
 from pipeline.core.frame import Picture
 from pipeline.outputs import drawing
-from pipeline.outputs.evidence import EvidencePainter, SeenFrame, attention_of
+from pipeline.outputs.evidence import EvidencePainter, SeenFrame, attention_of, box_of
 
 FRAMES = list(range(40, 56))
 ATTENTION = [0.02] * 10 + [0.1, 0.3, 0.2, 0.1, 0.05, 0.05]
@@ -40,6 +40,14 @@ def test_attention_is_by_frame_and_only_scene_events_have_it() -> None:
     assert weights[51] == 0.3
     assert attention_of(event(attention=[])) == {}
     assert attention_of(Event("id", LINE_CROSSED, "gate", 0, {"line": "x"})) == {}
+
+
+def test_the_box_of_a_fall_is_its_region() -> None:
+    """So that the track of who fell is found among those that are drawn."""
+    assert box_of(event(kind="fall", attention=[], track_id="gate/1/3")) == event().data["region"]
+    assert box_of(event()) is None, "where a model looked is nobody's box"
+    crossed = {"x_min": 0.1, "y_min": 0.1, "x_max": 0.2, "y_max": 0.2}
+    assert box_of(Event("id", LINE_CROSSED, "gate", 0, {"bbox": crossed, "track_id": "gate/1/3"})) == crossed
 
 
 def test_the_bar_of_the_present_frame_stands_out_and_is_as_high_as_its_attention() -> None:

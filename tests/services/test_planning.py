@@ -165,6 +165,17 @@ def test_what_does_not_fit_the_file() -> None:
     assert not found("sample_fps: 25\nzones: {plaza: {points: [[0.1, 0.2], [0.9, 0.2], [0.9, 0.9]], dwell_s: 59}}")
 
 
+def test_falls_need_frames() -> None:
+    floor = "zones: {floor: {points: [[0.1, 0.2], [0.9, 0.2], [0.9, 0.9]], falls: true}}"
+    assert str(found(f"sample_fps: 5\n{floor}")["falls-sample-fps"]) == (
+        "f.yaml:5:74: cameras.gate.zones.floor.falls: at 5 frames a second many falls are missed; "
+        "write sample_fps: 8 or more"
+    )
+    assert "falls-sample-fps" in found("sample_fps: 5\nfalls: true")
+    assert not found(f"falls: true\n{floor}")
+    assert not found(f"sample_fps: 5\n{floor.replace(', falls: true', '')}")
+
+
 def test_start_and_modes_of_the_wrong_source() -> None:
     text = (
         "cameras: {a: {source: 'rtsp://h/x', start: 2026-01-01T00:00:00Z}, b: {source: {url: b.mp4, mode: realtime}}}"
