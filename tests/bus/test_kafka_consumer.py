@@ -100,7 +100,7 @@ def test_a_change_nobody_has_heard_of_keeps_from_seeking_until_it_is_heard(broke
         began_s = time.monotonic()
         with pytest.raises(BusUnavailable, match="change"):
             first.seek(dict.fromkeys(first.assignment, 0))
-        assert time.monotonic() - began_s < 5, "nobody waits for what cannot come"
+        assert time.monotonic() - began_s < 9, "nobody waits for what cannot come (10 s)"
         first.hear()
         assert [kind for kind, _ in listener.heard] == ["assigned", "revoked"]
         (kept,) = first.assignment
