@@ -118,7 +118,7 @@ class CameraAnalytics:
         self._happened(self.scenes.observe(at_us, clip))
         if self.condition.is_due(at_us):
             self._tampered(self.condition.observe(at_us, frame.index, picture_facts(frame.picture)))
-        self._labelled(self.labels.observe(at_us, frame.index, judged))
+        self._labelled(self.labels.observe(at_us, judged))
         presence = self._presence(tracks, present, detections)
         self._account(crossings, presence)
         zones = {zone.rule.name: presence[f"zone:{zone.rule.name}"] for zone in self.zones}

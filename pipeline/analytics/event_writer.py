@@ -188,9 +188,12 @@ class EventWriter:
         self.happened(scene, fact, at_us, RULES_MADE_IT)
 
     def labelled(self, scene: Scene, fact: LabelFact, at_us: int) -> None:
-        """scene.event of what the whole picture shows; a class may be called as a scene model's kind is."""
+        """scene.event of what the whole picture shows, with the frame at which it was known.
+
+        Its id is not that of a scene model's or the condition's event: a class may be called as their kinds are.
+        """
         seen = SceneFact(
-            fact.kind, fact.phase, fact.started_us, fact.ended_us, fact.score, (fact.index,), (1.0,)
+            fact.kind, fact.phase, fact.started_us, fact.ended_us, fact.score, (scene.index,), (1.0,)
         )  # fmt: skip
         self.happened(scene, seen, at_us, fact.judged_by, rule="label")
 

@@ -26,8 +26,8 @@ class Judgement:
 class LabelFact:
     """A label begins or ends.
 
-    started_us, ended_us: of the first and of the last judgement that gave it; None while it goes on. score, index: of
-    the surest judgement, and its frame. judged_by: the provenance of the model that gave that one.
+    started_us, ended_us: of the first and of the last judgement that gave it; None while it goes on. score: the highest
+    so far. judged_by: the provenance of the model that gave the last.
     """
 
     kind: str
@@ -35,7 +35,6 @@ class LabelFact:
     started_us: int
     ended_us: int | None
     score: float
-    index: int
     judged_by: Mapping[str, str]
 
 
@@ -48,19 +47,17 @@ class Row:
     since_us: int
     last_us: int
     score: float
-    index: int
     judged_by: dict[str, str]
 
-    def take(self, at_us: int, index: int, score: float, judged_by: Mapping[str, str]) -> None:
+    def take(self, at_us: int, score: float, judged_by: Mapping[str, str]) -> None:
         """One more."""
         self.votes, self.last_us = self.votes + 1, at_us
-        if score > self.score:
-            self.score, self.index, self.judged_by = score, index, dict(judged_by)
+        self.score, self.judged_by = max(self.score, score), dict(judged_by)
 
     def fact(self, phase: Literal["start", "end"]) -> LabelFact:
         """What is told of it."""
         ended_us = self.last_us if phase == "end" else None
-        return LabelFact(self.kind, phase, self.since_us, ended_us, self.score, self.index, self.judged_by)
+        return LabelFact(self.kind, phase, self.since_us, ended_us, self.score, self.judged_by)
 
 
 @dataclass(slots=True)
@@ -83,7 +80,7 @@ class LabelWatcher:
                 last_us = at_us
         return due
 
-    def observe(self, at_us: int, index: int, judged: Judgement | None) -> list[LabelFact]:
+    def observe(self, at_us: int, judged: Judgement | None) -> list[LabelFact]:
         """Take one frame, and what was said of it, if it was judged."""
         rules = self.rules
         if rules is None:
@@ -91,7 +88,7 @@ class LabelWatcher:
         told = self._end() if self.open is not None and self.open.kind not in rules.kinds else []
         if judged is not None:
             self.last_us = at_us
-            told += self._take(at_us, index, judged, rules)
+            told += self._take(at_us, judged, rules)
         return told
 
     def close(self) -> list[LabelFact]:
@@ -100,19 +97,19 @@ class LabelWatcher:
         self.row = self.last_us = None
         return told
 
-    def _take(self, at_us: int, index: int, judged: Judgement, rules: LabelRules) -> list[LabelFact]:
+    def _take(self, at_us: int, judged: Judgement, rules: LabelRules) -> list[LabelFact]:
         if judged.score < rules.score:
             self.row = None
             return []
         if self.open is not None and self.open.kind == judged.kind:
-            self.open.take(at_us, index, judged.score, rules.provenance)
+            self.open.take(at_us, judged.score, rules.provenance)
             self.row = None
             return []
         row = self.row
         if row is None or row.kind != judged.kind or row.judged_by != rules.provenance:
-            row = self.row = Row(judged.kind, 1, at_us, at_us, judged.score, index, dict(rules.provenance))
+            row = self.row = Row(judged.kind, 1, at_us, at_us, judged.score, dict(rules.provenance))
         else:
-            row.take(at_us, index, judged.score, rules.provenance)
+            row.take(at_us, judged.score, rules.provenance)
         if row.votes < rules.votes:
             return []
         told, self.row = self._end(), None

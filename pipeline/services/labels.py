@@ -23,8 +23,7 @@ class LabelWork(Protocol):
 class Labeller:
     """A classifier in this process, for all cameras that name it.
 
-    It runs on the thread that observes: one small picture every few seconds is less than handing it to another thread
-    and keeping the order would be.
+    It runs on the thread that observes: a millisecond every few seconds is not worth threads whose order must be kept.
     """
 
     def __init__(self, model: Classifier, on_judged: OnJudged = lambda _seconds: None) -> None:

@@ -31,7 +31,7 @@ def facts(judged: str, rules: LabelRules = RULES) -> list[LabelFact]:
     """What is told of judgements a second apart: d(ay), n(ight), r(ain), ? (not sure), and the end of the stream."""
     watcher, told = LabelWatcher(rules), []
     for n, letter in enumerate(judged):
-        told += watcher.observe(n * 1_000_000, 8 * n, BY_LETTER[letter])
+        told += watcher.observe(n * 1_000_000, BY_LETTER[letter])
     return told + watcher.close()
 
 
@@ -44,7 +44,7 @@ def test_three_in_a_row_begin_a_label_and_the_streams_end_ends_it() -> None:
     start, end = facts("?dddd?")
     assert (start.kind, start.phase, start.started_us, start.ended_us) == ("day", "start", 1_000_000, None)
     assert (end.kind, end.phase, end.started_us, end.ended_us) == ("day", "end", 1_000_000, 4_000_000)
-    assert (start.score, start.index, start.judged_by) == (0.9, 8, MADE)
+    assert (start.score, start.judged_by) == (0.9, MADE)
 
 
 @pytest.mark.parametrize("judged", ["dndndndndn", "ddnddnddn", "dd?dd?dd?", "n??n??n??", "??????"])
@@ -66,14 +66,13 @@ def test_three_of_another_class_end_it_and_begin_that() -> None:
     assert (told[1].ended_us, told[2].started_us) == (2_000_000, 4_000_000)
 
 
-def test_the_event_tells_of_the_surest_judgement() -> None:
+def test_the_event_tells_the_highest_score_so_far() -> None:
     watcher = LabelWatcher(RULES)
     told = []
     for n, score in enumerate([0.75, 0.8, 0.77, 0.95, 0.9, 0.95]):
-        told += watcher.observe(n * 1_000_000, n, Judgement("day", score))
+        told += watcher.observe(n * 1_000_000, Judgement("day", score))
     start, end = [*told, *watcher.close()]
-    assert (start.score, start.index) == (0.8, 1)
-    assert (end.score, end.index) == (0.95, 3)
+    assert (start.score, end.score) == (0.8, 0.95)
 
 
 def test_votes_and_score_are_the_rules_own() -> None:
@@ -93,18 +92,18 @@ def test_a_class_that_is_not_told_of_ends_what_is() -> None:
 def test_a_class_that_is_no_longer_told_of_ends_with_the_next_frame() -> None:
     watcher = LabelWatcher(RULES)
     for n in range(3):
-        watcher.observe(n * 1_000_000, n, DAY)
+        watcher.observe(n * 1_000_000, DAY)
     watcher.rules = replace(RULES, kinds=("night",))
-    assert phases(watcher.observe(2_125_000, 20, None)) == [("day", "end")]
-    assert watcher.observe(2_250_000, 21, None) == []
+    assert phases(watcher.observe(2_125_000, None)) == [("day", "end")]
+    assert watcher.observe(2_250_000, None) == []
 
 
 def test_a_camera_whose_classifier_is_taken_away_ends_its_label_once_and_keeps_nothing() -> None:
     watcher = LabelWatcher(RULES)
     for n in range(3):
-        watcher.observe(n * 1_000_000, n, DAY)
+        watcher.observe(n * 1_000_000, DAY)
     watcher.rules = None
-    (end,) = watcher.observe(2_125_000, 20, None)
+    (end,) = watcher.observe(2_125_000, None)
     assert (end.phase, end.judged_by) == ("end", MADE), "as the model that saw it, which is not there any more"
     assert watcher.state() is None
     assert watcher.due([3_000_000], follows=True) == [False]
@@ -113,16 +112,16 @@ def test_a_camera_whose_classifier_is_taken_away_ends_its_label_once_and_keeps_n
 def test_votes_of_two_models_are_not_counted_together_and_an_open_label_goes_on() -> None:
     other = replace(RULES, provenance={**MADE, "model_sha256": "ee"})
     watcher = LabelWatcher(RULES)
-    told = [fact for n in range(2) for fact in watcher.observe(n * 1_000_000, n, DAY)]
+    told = [fact for n in range(2) for fact in watcher.observe(n * 1_000_000, DAY)]
     watcher.rules = other
-    told += [fact for n in range(2, 4) for fact in watcher.observe(n * 1_000_000, n, DAY)]
+    told += [fact for n in range(2, 4) for fact in watcher.observe(n * 1_000_000, DAY)]
     assert told == []
-    (start,) = watcher.observe(4_000_000, 4, DAY)
+    (start,) = watcher.observe(4_000_000, DAY)
     assert (start.started_us, start.judged_by["model_sha256"]) == (2_000_000, "ee")
     watcher.rules = RULES
-    assert watcher.observe(5_000_000, 5, Judgement("day", 0.99)) == []
+    assert watcher.observe(5_000_000, Judgement("day", 0.99)) == []
     (end,) = watcher.close()
-    assert (end.started_us, end.score, end.judged_by) == (2_000_000, 0.99, MADE), "who gave the score"
+    assert (end.started_us, end.score, end.judged_by) == (2_000_000, 0.99, MADE), "who saw it last"
 
 
 @pytest.mark.parametrize(
@@ -136,12 +135,12 @@ def test_frames_are_due_by_the_clock(every_s: float, due: list[int]) -> None:
     assert [n for n, is_due in enumerate(told) if is_due] == due
     for n, at_us in enumerate(times):
         assert watcher.due([at_us], follows=True) == [told[n]], "as for the whole stretch"
-        watcher.observe(at_us, n, DAY if told[n] else None)
+        watcher.observe(at_us, DAY if told[n] else None)
 
 
 def test_another_stream_is_judged_at_once() -> None:
     watcher = LabelWatcher(replace(RULES, every_s=60.0))
-    watcher.observe(0, 0, DAY)
+    watcher.observe(0, DAY)
     assert watcher.due([1_000_000, 2_000_000], follows=True) == [False, False]
     assert watcher.due([1_000_000, 2_000_000], follows=False) == [True, False]
 
@@ -221,7 +220,7 @@ def test_the_event_is_as_the_contract_says() -> None:
     camera = Camera()
     camera.show([DAY] * 16)
     (start,) = of_type(camera.events, SCENE_EVENT)
-    assert start.data["provenance"] == {**PROVENANCE, **MADE, "frames": [0]}
+    assert start.data["provenance"] == {**PROVENANCE, **MADE, "frames": [6]}
     assert (start.data["attention"], start.data["score"], start.data["ended_at"]) == ([1.0], 0.9, None)
     assert start.data["started_at"] == rfc3339(START_US + 1)
     assert start.time_us == START_US + 1 + 6 * 125_000, "when the third judgement was there"

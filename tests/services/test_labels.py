@@ -23,6 +23,8 @@ from pipeline.errors import ModelError
 from pipeline.inference.batching import Batcher
 from pipeline.inference.classifier import Classifier
 from pipeline.services import wiring
+from pipeline.services.evidence import cut, find_event, see_again
+from pipeline.services.evidence_files import write_evidence
 from pipeline.services.infer import InferWorker
 from pipeline.services.labels import Labeller
 from pipeline.services.plans import Models
@@ -318,3 +320,20 @@ def test_the_models_own_score_counts_where_none_is_given(model: Classifier, tmp_
     camera = load_config(path, {}).cameras["gate"]
     rules = wiring.label_rules(camera, model)
     assert (rules.score, rules.every_s, rules.votes, rules.kinds) == (0.7, 5.0, 3, ("day", "night"))
+
+
+@pytest.mark.parametrize(("number", "bright"), [(0, True), (1, False), (2, False), (3, False)])
+def test_the_evidence_of_a_label_is_the_frame_at_which_it_was_known(
+    street: Logged, tmp_path: Path, number: int, bright: bool
+) -> None:
+    event = [e for e in street.of_type(SCENE_EVENT) if e.data["kind"] in ("day", "night")][number]
+    found = find_event(street.log, TOPICS, event.id)
+    shown = cut(street.log, TOPICS, found, before_s=1.0, after_s=1.0, most_s=60.0)
+    (named,) = (each for each in shown.frames if each.named)
+    assert event.data["origin"]["offset"] - named.place.offset <= 1, "the end of a stream is a window of its own"
+    assert (named.frame.picture.mean() > 128) == bright, "what ended it, where it ended"
+    with Replay(street.log, TOPICS, street.config) as replay:  # a model is loaded: the boxes are seen again
+        written = write_evidence(tmp_path, shown, see_again(replay, shown), {"png"})
+    assert [path.suffix for path in written] == [".png", ".json"]
+    sidecar = json.loads(written[-1].read_text(encoding="utf-8"))
+    assert [f["attention"] for f in sidecar["frames"] if f["named"]] == [1.0]
