@@ -30,7 +30,7 @@ _DECODE_MS_UNKNOWN = 3.0
 _B_FRAMES_FACTOR = 1.5
 _SCALE_MS, _ANALYTICS_MS = 1.5, 2.0
 _NET_MS_UNKNOWN = 20.0
-_FALLS_FPS = 8.0  # at 5, a third of the falls that are found at 8 are missed
+_FALLS_FPS = 8.0  # at 5, two are found of six that are found at 8 (docs/benchmarks.md)
 _BUSY = 0.8  # of the cores; above it a burst makes live cameras drop
 
 
