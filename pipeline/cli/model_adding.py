@@ -126,8 +126,12 @@ def _add_folder(path: Path, family: AnyFamily | None, name: str | None, to: Path
 
 def _written(model: AnyModel) -> None:
     where, what = escape(str(model.folder)), WHAT[model.manifest.task]
-    section = "under scene:, " if model.manifest.task == "scene" else ""
-    Console().print(f"{what}, written to [bold]{where}[/]; use it with {section}[bold]model: {usable_as(model)}[/]")
+    use = _USED_AS[model.manifest.task].format(usable_as(model))
+    Console().print(f"{what}, written to [bold]{where}[/]; use it with [bold]{escape(use)}[/]")
+
+
+_USED_AS = {"detection": "model: {}", "classification": "labels: {{model: {}}}", "scene": "scene: {{model: {}}}"}
+"""Task -> what to write into the configuration."""
 
 
 def _class_names(told: str | None) -> tuple[str, ...] | None:

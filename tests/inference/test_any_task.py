@@ -76,7 +76,7 @@ def test_a_classifiers_file_becomes_a_model(home: Path) -> None:
     (home / "w.onnx").write_bytes(labelling())
     result = passerby("add", "w.onnx", "--family", "classifier", "--name", "weather", "--classes", "rain,dry")
     assert result.exit_code == 0, result.output
-    assert "a classifier, written to models/weather; use it with model: weather" in result.output
+    assert "a classifier, written to models/weather; use it with labels: {model: weather}" in result.output
     model = load_model("weather")
     assert (model.manifest.task, model.manifest.classes, model.manifest.thresholds.score) == (
         "classification", ["rain", "dry"], 0.7,
@@ -155,7 +155,7 @@ def test_a_folder_of_any_task_is_checked_and_copied(home: Path) -> None:
     assert copied.sha256 == made.sha256
     assert (copied.folder / "card.md").read_text() == "# Tiny\n"
     renamed = passerby("add", home / "theirs" / "s", "--name", "mine")
-    assert "a scene model, written to models/mine; use it with under scene:" in renamed.output
+    assert "a scene model, written to models/mine; use it with scene: {model: mine}" in renamed.output
     assert load_scene_files("mine").manifest.name == "mine"
     refused(passerby("add", "models/mine"), "is there already")
     refused(passerby("add", home / "theirs" / "s", "--name", "../x"), "name:")
