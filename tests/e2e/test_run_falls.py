@@ -90,3 +90,20 @@ def test_a_fall_in_a_film(folder: Path, tmp_path: Path) -> None:
     assert "fall: start (score 0." in report
     second, _ = _run(folder, tmp_path / "three", 3)
     assert first == second
+
+
+@pytest.mark.shared
+def test_a_real_fall_and_a_real_daily_act(shared: Path, tmp_path: Path) -> None:
+    clips = shared / "events" / "falls_gmdcsa24"
+    path = tmp_path / "passerby.yaml"
+    path.write_text(
+        f"falls: true\ncameras: {{falls: {{source: {clips}/fall/s3_20.mp4}}, "
+        f"picks: {{source: {clips}/adl/s3_19.mp4}}}}\n"
+    )
+    assert run(load_config(path, {}), RunOptions(tmp_path / "out", live_view=False)).exit_code == 0
+    events = map(json.loads, (tmp_path / "out" / "events.jsonl").read_text().splitlines())
+    told = [event for event in events if event["type"] == SCENE_EVENT]
+    assert [(e["subject"], e["data"]["kind"], e["data"]["phase"]) for e in told] == [
+        ("falls", "fall", "start"), ("falls", "fall", "end"),
+    ]  # fmt: skip
+    assert "1970-01-01T00:00:02.0" <= told[0]["data"]["started_at"] <= "1970-01-01T00:00:02.6"
