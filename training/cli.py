@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -106,8 +107,10 @@ def detector(
     torch.set_num_threads(threads)
     recipe = Recipe(
         epochs=epochs, pictures=pictures, batch=batch, seed=seed, workers=workers,
-        activation=activation.value, taught=taught, step=step, **({"shapes": shapes_of(shapes)} if shapes else {}),
+        activation=activation.value, taught=taught, step=step,
     )  # fmt: skip
+    if shapes:
+        recipe = replace(recipe, shapes=shapes_of(shapes))
     with joined():
         best = train_detector(data, root, Start(init, start, share), out, recipe, resume=resume)
     typer.echo(f"best validation {best:.3f} (mean AP50 of people and vehicles); weights in {out}")

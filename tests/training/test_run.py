@@ -28,6 +28,7 @@ from training.evaluate import Picture, ap50  # noqa: E402
 from training.export import export_onnx  # noqa: E402
 from training.models.backbone import ConvUnit  # noqa: E402
 from training.models.detector import Detector  # noqa: E402
+from training.release import shapes_of  # noqa: E402
 from training.session import Start, train_detector  # noqa: E402
 from training.trainer import Recipe, Training, load_weights, read_checkpoint  # noqa: E402
 
@@ -49,7 +50,9 @@ def test_train_resume_evaluate_export_run(data_file: Path, tmp_path: Path) -> No
     assert state["epoch"] == 2
     assert state["step"] == 4
     assert state["recipe"]["shapes"] == TINY.shapes
-    _invoke("export", "--checkpoint", run / "best.pt", "--to", model, "--data", data_file)
+    shapes = ("--shapes", "64x64,96x64")
+    _invoke("export", "--checkpoint", run / "best.pt", "--to", model, "--data", data_file, *shapes)
+    assert [(each.width, each.height) for each in load_model(model).manifest.input.shapes] == [(64, 64), (96, 64)]
     scores = tmp_path / "scores.json"
     said = _invoke("evaluate", f"{model}@64x64", "--data", data_file, "--out", scores)
     assert "| 16:9 | tiny | 64x64 |" in said
@@ -114,6 +117,13 @@ def test_silu_weights_become_hardswish_weights_that_say_nearly_the_same() -> Non
     again.become("hardswish")  # it is one already: nothing changes
     with torch.no_grad():
         assert torch.equal(again(pictures)[0], scaled(pictures)[0])
+
+
+def test_shapes_are_read_and_typos_refused() -> None:
+    assert shapes_of("704x416=0.7, 544x544=.3,64x32") == {(704, 416): 0.7, (544, 544): 0.3, (64, 32): 1.0}
+    for wrong in ("704", "700x416", "0x32", "704x416=", "704x416;544x544", ""):
+        with pytest.raises(UsageError, match="multiples of 32"):
+            shapes_of(wrong)
 
 
 def test_a_run_is_not_overwritten(data_file: Path, tmp_path: Path) -> None:
