@@ -12,7 +12,7 @@ import io
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from pipeline.core.classes import Group, group_of
 from pipeline.core.detections import Detections
+from pipeline.core.geometry import box_iou
 from pipeline.inference.adding import Wanted, examine
 from pipeline.inference.detector import Detector
 from pipeline.inference.manifest import Family, InputShape
@@ -76,6 +77,8 @@ class Contender:
 class Score:
     """One model's AP at IoU 0.5 in one view. by_kind: group -> kind -> AP. mean: group -> mean over the kinds.
 
+    named: kind -> share of the vehicles found (at the model's own threshold) that bear the right class; AP by group is
+    blind to that, and events carry the class.
     version, sha256: of the very file that was scored, so that ``passerby models promote --gate`` knows whose they are.
     """
 
@@ -88,6 +91,7 @@ class Score:
     cost_ms: float
     version: str = ""
     sha256: str = ""
+    named: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -181,6 +185,24 @@ def ap50(pictures: Sequence[Picture], found: Sequence[Detections], group: Group)
     return _coco_ap50(images, truth, results) if results else 0.0
 
 
+def named_right(pictures: Sequence[Picture], found: Sequence[Detections], threshold: float) -> float | None:
+    """Of the vehicles whose class is labelled and that a vehicle's box finds (IoU 0.5, scored ``threshold`` or more),
+    the share whose best such box bears the right class; None where there are none."""
+    right = there = 0
+    for picture, detections in zip(pictures, found, strict=True):
+        names = np.array(detections.classes)[detections.class_ids]
+        shown = np.array([group_of(name) == "vehicle" for name in names], np.bool_) & (detections.scores >= threshold)
+        boxes, scores, names = detections.boxes[shown], detections.scores[shown], names[shown]
+        for box, label, ignored in zip(picture.boxes, picture.labels, picture.ignored, strict=True):
+            if ignored or label == ANY_VEHICLE or group_of(CLASSES[label]) != "vehicle" or not len(boxes):
+                continue
+            overlap = box_iou(box[None].astype(np.float64), boxes.astype(np.float64))[0]
+            if overlap.max() >= 0.5:
+                there += 1
+                right += str(names[np.argmax(np.where(overlap >= 0.5, scores, -1.0))]) == CLASSES[label]
+    return right / there if there else None
+
+
 def truth_of(picture: Picture, group: str) -> NDArray[np.float32]:
     """The boxes of a group that are not ignored, N x 4 xyxy."""
     mine = np.array([_group_of_label(int(label)) == group for label in picture.labels], np.bool_)
@@ -237,8 +259,14 @@ def score_found(
         for group in GROUPS
     }
     scored = contender_.model.manifest
+    named: dict[str, float] = {}
+    for kind in counts["vehicle"]:
+        mine = [i for i, each in enumerate(pictures) if each.kind == kind and labels_group(each, "vehicle")]
+        share = named_right([pictures[i] for i in mine], [found[i] for i in mine], scored.thresholds.score)
+        if share is not None:
+            named[kind] = share
     return Score(
-        scored.name, contender_.shape, view, mean, by_kind, counts, cost_ms, scored.version, scored.sha256
+        scored.name, contender_.shape, view, mean, by_kind, counts, cost_ms, scored.version, scored.sha256, named
     )  # fmt: skip
 
 
@@ -276,13 +304,16 @@ def evaluate(
 def table(scores: Sequence[Score]) -> str:
     """The scores as Markdown."""
     kinds = {group: sorted({kind for each in scores for kind in each.by_kind[group]}) for group in GROUPS}
+    named = sorted({kind for each in scores for kind in each.named})
     heads = [f"{group[0]}: {kind}" for group in GROUPS for kind in kinds[group]]
+    heads += [f"class right: {kind}" for kind in named]
     lines = [
         "| pictures | model | input | people | vehicles | CPU ms | " + " | ".join(heads) + " |",
         "| --- | --- | --- | --- | --- | --- | " + " | ".join("---" for _ in heads) + " |",
     ]
     for each in scores:
         cells = [f"{each.by_kind[group].get(kind, float('nan')):.3f}" for group in GROUPS for kind in kinds[group]]
+        cells += [f"{each.named.get(kind, float('nan')):.3f}" for kind in named]
         lines.append(
             f"| {each.view} | {each.model} | {each.shape[0]}x{each.shape[1]} | {each.mean['person']:.3f} | "
             f"{each.mean['vehicle']:.3f} | {each.cost_ms:.1f} | " + " | ".join(cells) + " |"

@@ -24,7 +24,7 @@ from pipeline.inference.store import load_model  # noqa: E402
 from pipeline.sources.synthetic import street, write_video  # noqa: E402
 from training.cli import app  # noqa: E402
 from training.datasets import CLASSES  # noqa: E402
-from training.evaluate import Picture, ap50  # noqa: E402
+from training.evaluate import Picture, ap50, named_right  # noqa: E402
 from training.export import export_onnx  # noqa: E402
 from training.models.backbone import ConvUnit  # noqa: E402
 from training.models.detector import Detector  # noqa: E402
@@ -176,6 +176,16 @@ def test_average_precision_counts_a_truck_for_a_car_and_ignores_what_is_cut() ->
     wrong_first = _found([[60, 0, 80, 20], [0, 0, 40, 40]], [0.9, 0.8], ("car", "car"))
     assert ap50(pictures, [wrong_first], "vehicle") == pytest.approx(0.5)
     assert np.isnan(ap50(pictures, [both], "person"))
+
+
+def test_a_vehicle_under_a_wrong_name_is_found_but_not_named_right() -> None:
+    pictures = [_picture([[0, 0, 40, 40], [50, 50, 90, 90], [60, 0, 90, 30]], [False, False, True])]  # cars
+    boxes = [[0, 0, 40, 40], [1, 1, 40, 40], [50, 50, 90, 90], [60, 0, 90, 30]]
+    told = _found(boxes, [0.9, 0.95, 0.8, 0.9], ("car", "bus", "car", "truck"))
+    assert named_right(pictures, [told], 0.5) == 0.5, "the best box of the first says bus; what is ignored is not asked"
+    assert named_right(pictures, [told], 0.92) == 0
+    assert named_right(pictures, [told], 0.99) is None
+    assert named_right(pictures, [_found(boxes[:1], [0.9], ("person",))], 0.5) is None
 
 
 def test_help_teaches_with_examples() -> None:
