@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pipeline.errors import ModelError, UsageError
+from pipeline.errors import UsageError
 from training.augment import AugmentedPictures, collate
+from training.checkpoints import read_state, write_checkpoint
 from training.distributed import average_gradients, given_by_first, place, share_of, told_by_first
 from training.losses import Losses, Targets, detection_losses, distillation_losses
 from training.models.backbone import Activation
@@ -176,7 +176,6 @@ class Training:
         """Write a checkpoint, whole or not at all. Of several processes the first does."""
         if place()[0] > 0:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "recipe": asdict(self.recipe),
             "classes": self.network.classes,
@@ -188,9 +187,7 @@ class Training:
             "step": self.step,
             "history": self.history,
         }
-        partial = self.folder / f".{name}.{os.getpid()}"
-        torch.save(state, partial)
-        partial.replace(self.folder / name)
+        write_checkpoint(self.folder / name, state)
 
     @classmethod
     def resume(cls, folder: Path, epochs: int | None = None) -> Self:
@@ -207,26 +204,12 @@ class Training:
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The contents of a checkpoint. Raises ModelError naming the file."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if "averaged" not in state or "classes" not in state:
-            raise KeyError("averaged")
-    except FileNotFoundError:
-        raise ModelError(f"{path}: there is no checkpoint", mend="train first, or name the run's folder") from None
-    except Exception as error:
-        raise ModelError(f"{path}: is no checkpoint of this program: {type(error).__name__}") from None
-    return state
+    return read_state(path, "this program", keys=("averaged", "classes"))
 
 
 def task_of(path: Path) -> str:
     """What a checkpoint was trained for: detection, classification. Raises ModelError naming the file."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return str(state.get("task", "detection"))
-    except FileNotFoundError:
-        raise ModelError(f"{path}: there is no checkpoint", mend="train first, or name the run's folder") from None
-    except Exception as error:
-        raise ModelError(f"{path}: is no checkpoint of this program: {type(error).__name__}") from None
+    return str(read_state(path, "this program").get("task", "detection"))
 
 
 def load_weights(path: Path) -> Detector:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pipeline.errors import ModelError
 from pipeline.inference.classifier import stretched
+from training.checkpoints import read_state, write_checkpoint
 from training.classifier.network import SHAPE, Classifier
 from training.classifier.pictures import Picture, VariedPictures
 from training.optimizers import Optimizer, optimizer_of
@@ -121,7 +120,6 @@ class Training:
 
     def save(self, name: str) -> None:
         """Write a checkpoint, whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             "task": "classification",
             "recipe": asdict(self.recipe),
@@ -132,9 +130,7 @@ class Training:
             "epoch": self.epoch,
             "history": self.history,
         }
-        partial = self.folder / f".{name}.{os.getpid()}"
-        torch.save(state, partial)
-        partial.replace(self.folder / name)
+        write_checkpoint(self.folder / name, state)
 
     @classmethod
     def resume(cls, folder: Path, epochs: int | None = None, device: str = "cpu") -> Self:
@@ -173,14 +169,7 @@ def probabilities(network: Classifier, pictures: Sequence[Picture], shape: tuple
 
 def read_classifier_checkpoint(path: Path) -> dict[str, Any]:
     """The contents of a classifier's checkpoint. Raises ModelError naming the file."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if state.get("task") != "classification":
-            raise KeyError("task")
-    except FileNotFoundError:
-        raise ModelError(f"{path}: there is no checkpoint", mend="train first, or name the run's folder") from None
-    except Exception as error:
-        raise ModelError(f"{path}: is no checkpoint of a classifier: {type(error).__name__}") from None
+    state = read_state(path, "a classifier", task="classification")
     state["recipe"]["shape"] = tuple(state["recipe"]["shape"])
     return state
 

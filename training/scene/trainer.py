@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -15,6 +14,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from pipeline.errors import ModelError
+from training.checkpoints import read_state, write_checkpoint
 from training.scene.head import HeadShape, SceneHead, ranks_of
 
 CHECKPOINT = "last.pt"
@@ -123,7 +123,6 @@ class SceneTraining:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         state = {
             "shape": asdict(self.head.shape),
             "recipe": asdict(self.recipe),
@@ -134,9 +133,7 @@ class SceneTraining:
             "finished": self.finished,
             "kinds": list(self.kinds),
         }
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        torch.save(state, partial)
-        partial.replace(path)
+        write_checkpoint(path, state)
 
     @classmethod
     def resume(cls, folder: Path, taught: Taught) -> Self:
@@ -159,15 +156,7 @@ def masked_loss(logits: Tensor, labels: Tensor, known: Tensor, smoothing: float)
 
 def read_scene_checkpoint(path: Path) -> dict[str, Any]:
     """The contents of a checkpoint. Raises ModelError naming the file."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if "shape" not in state or "head" not in state:
-            raise KeyError("head")
-    except FileNotFoundError:
-        raise ModelError(f"{path}: there is no checkpoint", mend="train first, or name the run's folder") from None
-    except Exception as error:
-        raise ModelError(f"{path}: is no checkpoint of a scene head: {type(error).__name__}") from None
-    return state
+    return read_state(path, "a scene head", keys=("shape", "head"))
 
 
 def load_head(path: Path) -> SceneHead:

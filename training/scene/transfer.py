@@ -8,7 +8,6 @@ Bengio, Lipson: "How transferable are features in deep neural networks?", NIPS 2
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from pipeline.errors import ModelError
+from training.checkpoints import read_state, write_checkpoint
 from training.models.imagenet import ImageTrunk
 from training.models.trunk_names import TrunkName
 from training.scene.head import HeadShape, SceneHead
@@ -177,15 +177,12 @@ class TransferTraining:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         state = {
             "task": "transfer", "recipe": asdict(self.recipe), "kinds": list(self.kinds), "epoch": self.epoch,
             "fine": self.fine, "trunk": self.trunk.state_dict(), "head": self.head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }  # fmt: skip
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        torch.save(state, partial)
-        partial.replace(path)
+        write_checkpoint(path, state)
 
     @classmethod
     def resume(cls, folder: Path, shown: Shown) -> Self:
@@ -212,12 +209,4 @@ def transfer_logits(training: TransferTraining, shown: Shown) -> NDArray[np.floa
 
 def read_transfer(path: Path) -> dict[str, Any]:
     """The contents of a checkpoint. Raises ModelError naming the file."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if state.get("task") != "transfer":
-            raise KeyError("task")
-    except FileNotFoundError:
-        raise ModelError(f"{path}: there is no checkpoint", mend="train first, or name the run's folder") from None
-    except Exception as error:
-        raise ModelError(f"{path}: is no checkpoint of transfer learning: {type(error).__name__}") from None
-    return state
+    return read_state(path, "transfer learning", task="transfer")
