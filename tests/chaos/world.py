@@ -230,6 +230,18 @@ class World:
         worker.session.close()
         worker.session = None
 
+    def work_dying(self, turns: int = 4) -> int:
+        """Worker after worker is killed after ``turns`` turns, until the windows of partition 0 are done; how many."""
+        for number in range(400):
+            self.start(number)
+            for _ in range(turns):
+                self.turn(number)
+            self.expire(number)  # kill -9: nothing is finished, nobody says goodbye
+            self.workers[number].session = None
+            if self.log.committed_offsets.get(0, 0) == len(self.log.entries(self.topics.windows.name, 0)):
+                break
+        return number + 1
+
     def settle(self) -> None:
         """No more trouble: everybody dead is seen to be dead, and one worker does the rest."""
         self.log.at = lambda step: None

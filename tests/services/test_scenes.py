@@ -117,16 +117,7 @@ def test_a_worker_that_dies_at_every_window_leaves_the_same_bytes(make_engine: C
     straight.settle()
     troubled = World(partitions=1, make_engine=make_engine, settings={"commit_interval_s": 0.01, "max_in_flight": 2})
     _feed(troubled, frames=frames)
-    lived = 0
-    for number in range(400):
-        troubled.start(number)
-        for _ in range(4):
-            troubled.turn(number)
-        lived += 1
-        troubled.expire(number)  # kill -9: nothing is finished, nobody says goodbye
-        troubled.workers[number].session = None
-        if troubled.log.committed_offsets.get(0, 0) == len(troubled.log.entries("t.windows", 0)):
-            break
+    lived = troubled.work_dying()
     troubled.settle()
     assert lived > len(REDS) * 8 // frames / 4, "it died again and again"
     assert _scenes(straight)
