@@ -17,6 +17,7 @@ from pipeline.core.ledger import FrameLedger
 from pipeline.inference.batching import Batcher
 from pipeline.services import wiring
 from pipeline.services.infer import InferWorker
+from pipeline.services.labels import Labeller
 from tests.e2e.feeding import next_epoch, windows_of
 from tests.services.memory_log import MemoryLog
 
@@ -69,7 +70,11 @@ def logged(folder: Path) -> Logged:
     config = load_config(path)
     first = windows_of(config, "street")
     # A reader that was replaced, but goes on sending, lies between the two epochs.
-    windows = [*first, *next_epoch(first, 2, EPOCH_2_LATER_US, "second"), *first[3:5]]
+    return laid(config, [*first, *next_epoch(first, 2, EPOCH_2_LATER_US, "second"), *first[3:5]])
+
+
+def laid(config: Config, windows: list[FrameWindow]) -> Logged:
+    """Windows of ``street`` in a log, and what one process makes of them."""
     log = MemoryLog()
     document = CameraDocument("street", camera_document(config, "street"))
     log.send(TOPICS.cameras, "street", document, SENT_MS)
@@ -85,6 +90,7 @@ def logged(folder: Path) -> Logged:
 def infer(config: Config, windows: Sequence[FrameWindow]) -> list[Event]:
     """What one process makes of the windows."""
     parts = wiring.build(config, preview="none")
+    labellers = {name: Labeller(model) for name, model in parts.classifiers.items()}
     topic: MemoryTopic[FrameWindow] = MemoryTopic(TOPICS.windows.name, ["street"], capacity=len(windows))
     producer = topic.producer()
     for window in windows:
@@ -95,6 +101,6 @@ def infer(config: Config, windows: Sequence[FrameWindow]) -> list[Event]:
     with Batcher(parts.first_detector, workers=2) as batcher:
         InferWorker(
             topic.consumer(), lambda _: batcher, lambda _: wiring.build_analytics(parts.cameras["street"]), sink,
-            ledger,
+            ledger, labels_of=lambda _: wiring.build_labels(parts.cameras["street"], labellers),
         ).run()  # fmt: skip
     return sink.events

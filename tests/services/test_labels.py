@@ -11,13 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.bus.codec import decode_window
-from pipeline.bus.memory import MemoryTopic
-from pipeline.bus.topics import CameraDocument
-from pipeline.config import CameraConfig, Config, camera_document, load_config
+from pipeline.config import CameraConfig, load_config
 from pipeline.core.events import SCENE_EVENT, Event
 from pipeline.core.frame import FrameWindow, Picture
-from pipeline.core.ledger import FrameLedger
 from pipeline.core.rules import CameraRules
 from pipeline.errors import ModelError
 from pipeline.inference.batching import Batcher
@@ -25,7 +21,6 @@ from pipeline.inference.classifier import Classifier
 from pipeline.services import wiring
 from pipeline.services.evidence import cut, find_event, see_again
 from pipeline.services.evidence_files import write_evidence
-from pipeline.services.infer import InferWorker
 from pipeline.services.labels import Labeller
 from pipeline.services.plans import Models
 from pipeline.services.published import compare, published_from
@@ -33,8 +28,7 @@ from pipeline.services.replay import Replay, ReplayRequest
 from tests.chaos.world import PixelEngine, World, document, marker, status, window
 from tests.e2e.feeding import next_epoch, windows_of
 from tests.inference.classifier_networks import brightness_classifier, day_and_night_clip
-from tests.services.logged import EPOCH_2_LATER_US, SENT_MS, TOPICS, Logged, _Sink
-from tests.services.memory_log import MemoryLog
+from tests.services.logged import EPOCH_2_LATER_US, TOPICS, Logged, laid
 
 BREAKS_THE_CLASSIFIER = 77
 """Brightness of a picture."""
@@ -236,35 +230,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Logged:
     (folder / "passerby.yaml").write_text(CONFIG, encoding="utf-8")
     config = load_config(folder / "passerby.yaml", {})
     first = windows_of(config, "street")
-    windows = [*first, *next_epoch(first, 2, EPOCH_2_LATER_US, "second")]
-    log = MemoryLog()
-    log.send(TOPICS.cameras, "street", CameraDocument("street", camera_document(config, "street")), SENT_MS)
-    for number, each in enumerate(windows):
-        log.send(TOPICS.windows, "street", each, SENT_MS + 1000 * number)
-    events = _inferred(config, [decode_window(TOPICS.windows.encode("street", w).value or b"") for w in windows])
-    for event in events:
-        log.send(TOPICS.of_event(event), "street", event, SENT_MS + 1000 * (event.data["origin"]["offset"] + 1))
-    log.offsets[config.kafka.infer_group_name] = {0: len(windows)}
-    return Logged(config, log, windows, events)
-
-
-def _inferred(config: Config, windows: list[FrameWindow]) -> list[Event]:
-    """What one process makes of the windows, as ``passerby run`` does."""
-    parts = wiring.build(config, preview="none")
-    labellers = {name: Labeller(model) for name, model in parts.classifiers.items()}
-    topic: MemoryTopic[FrameWindow] = MemoryTopic(TOPICS.windows.name, ["street"], capacity=len(windows))
-    producer = topic.producer()
-    for each in windows:
-        producer.send("street", each)
-    producer.close()
-    sink, ledger = _Sink(), FrameLedger()
-    ledger.captured("street", sum(len(each.frames) for each in windows))
-    with Batcher(parts.first_detector, workers=1) as batcher:
-        InferWorker(
-            topic.consumer(), lambda _: batcher, lambda _: wiring.build_analytics(parts.cameras["street"]), sink,
-            ledger, labels_of=lambda _: wiring.build_labels(parts.cameras["street"], labellers),
-        ).run()  # fmt: skip
-    return sink.events
+    return laid(config, [*first, *next_epoch(first, 2, EPOCH_2_LATER_US, "second")])
 
 
 @pytest.mark.parametrize("from_epoch", [1, 2])
