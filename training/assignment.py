@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from training.datasets import ANY_VEHICLE, VEHICLES
-from training.models.detector import Cells
+from training.models.network import Cells
 from training.overlap import iou
 
 TOP = 10

@@ -13,7 +13,6 @@ from torch.utils.data import Dataset
 
 from training.datasets import Boxes, DataSpec, Sample
 from training.losses import Targets
-from training.models.backbone import Backbone
 
 PAD = 114
 LARGEST_PX = 640
@@ -34,7 +33,7 @@ class Example(NamedTuple):
 class AugmentedPictures(Dataset[Example]):
     """``count`` pictures, a function of (seed, epoch, index): workers and restarts change nothing.
 
-    shapes: (width, height) of the input and how often each is drawn; a batch has one shape.
+    shapes: (width, height) of the input and how often each is drawn; a batch has one shape. strides: of the network.
     """
 
     def __init__(
@@ -46,8 +45,10 @@ class AugmentedPictures(Dataset[Example]):
         count: int,
         batch: int,
         seed: int,
+        strides: tuple[int, ...],
     ) -> None:
         self._samples = samples
+        self._strides = strides
         self._shapes = list(shapes)
         self._odds = np.array(list(shapes.values())) / sum(shapes.values())
         weights = np.array([spec.by_name[one.dataset].weight for one in samples])
@@ -75,7 +76,7 @@ class AugmentedPictures(Dataset[Example]):
             labels.append(sample.labels[rows])
             known.append(sample.known)
         everything = np.ones(len(known[0]), np.bool_)  # owner -1: padding holds nothing of any class
-        cells = _at_cells(owner)
+        cells = _at_cells(owner, self._strides)
         return Example(
             torch.from_numpy(np.ascontiguousarray(distort(canvas, random).transpose(2, 0, 1))),
             torch.from_numpy(np.concatenate(boxes)),
@@ -154,9 +155,15 @@ def _clipped(boxes: Boxes, rect: Rect) -> tuple[Boxes, NDArray[np.int64]]:
     return seen[enough].astype(np.float32), np.flatnonzero(enough)
 
 
-def _at_cells(owner: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The owner at each cell's centre, in the detector's order of cells."""
-    return np.concatenate([owner[s // 2 :: s, s // 2 :: s].ravel() for s in Backbone.strides])
+def _at_cells(owner: NDArray[np.int64], strides: tuple[int, ...]) -> NDArray[np.int64]:
+    """The owner at each cell's centre, in the network's order of cells. A cell that sticks out asks the last row."""
+    height, width = owner.shape
+    told = []
+    for stride in strides:
+        rows = np.minimum(np.arange(-(-height // stride)) * stride + stride // 2, height - 1)
+        columns = np.minimum(np.arange(-(-width // stride)) * stride + stride // 2, width - 1)
+        told.append(owner[np.ix_(rows, columns)].ravel())
+    return np.concatenate(told)
 
 
 def distort(image: Image, random: np.random.Generator) -> Image:

@@ -46,10 +46,17 @@ class Activation(StrEnum):
     relu = "relu"
 
 
+class Architecture(StrEnum):
+    """The networks that can be trained; a test holds them to training.models.architectures."""
+
+    yolox_nano = "yolox-nano"
+    picodet_s = "picodet-s"
+
+
 DATA = Path(__file__).parent / "first_light.yaml"
 DataFile = Annotated[Path, typer.Option("--data", help="The data file (YAML): sets, labelled classes, weights.")]
 Root = Annotated[Path | None, typer.Option(help="The folder of the sets, in place of the data file's root.")]
-Init = Annotated[Path | None, typer.Option(help="YOLOX-nano as ONNX: the weights to start from.")]
+Init = Annotated[Path | None, typer.Option(help="YOLOX-nano or PicoDet-S as ONNX: the weights to start from.")]
 Share = Annotated[float, typer.Option(min=0, max=1, help="How far from the start weights to the trained ones.")]
 Shapes = Annotated[
     str | None, typer.Option(help="Inputs, width first: 704x416,544x544. To train, also how often: 704x416=0.7,…")
@@ -64,7 +71,12 @@ def detector(
     init: Init = None,
     start: Annotated[Path | None, typer.Option(help="A checkpoint to start from; --init is then mixed in.")] = None,
     share: Share = 1.0,
-    activation: Annotated[Activation, typer.Option(help="hardswish and relu are quicker.")] = Activation.silu,
+    network: Annotated[
+        Architecture, typer.Option(help="Without --init and --start: the network to train from nothing.")
+    ] = Architecture.yolox_nano,
+    activation: Annotated[
+        Activation | None, typer.Option(help="hardswish and relu are quicker. [that of the weights]")
+    ] = None,
     taught: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the loss that is the distance to the start weights.")
     ] = 0.0,
@@ -85,6 +97,8 @@ def detector(
         passerby-train detector --init yolox_nano.onnx --out runs/first
 
         passerby-train detector --out runs/first --resume --epochs 12
+
+        passerby-train detector --init picodet_s_416_coco.onnx --shapes 608x352=0.6,448x448=0.4 --out runs/small
 
         passerby-train detector --start runs/first/best.pt --activation hardswish --taught 0.5 --out runs/quick
 
@@ -107,12 +121,12 @@ def detector(
     torch.set_num_threads(threads)
     recipe = Recipe(
         epochs=epochs, pictures=pictures, batch=batch, seed=seed, workers=workers,
-        activation=activation.value, taught=taught, step=step,
+        activation=activation.value if activation else None, taught=taught, step=step,
     )  # fmt: skip
     if shapes:
         recipe = replace(recipe, shapes=shapes_of(shapes))
     with joined():
-        best = train_detector(data, root, Start(init, start, share), out, recipe, resume=resume)
+        best = train_detector(data, root, Start(init, start, share, network.value), out, recipe, resume=resume)
     typer.echo(f"best validation {best:.3f} (mean AP50 of people and vehicles); weights in {out}")
 
 

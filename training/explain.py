@@ -21,8 +21,7 @@ from pipeline.errors import UsageError
 from pipeline.inference.classifier import stretched
 from training.classifier.network import Classifier
 from training.datasets import CLASSES
-from training.models.backbone import space_to_depth
-from training.models.detector import Detector, cells_of, log_scores_of
+from training.models.network import Network, rows_of
 
 TOP = 20
 """Cells of a detector that count: the score explained is the sum of theirs."""
@@ -41,20 +40,17 @@ def classifier_heat(network: Classifier, image: Image, shape: tuple[int, int], l
     return _sized(weighted(maps, gradient), image)
 
 
-def detector_heat(network: Detector, image: Image, shape: tuple[int, int], group: str) -> Heat:
-    """H x W float32 0..1: where the likeliest objects of a group come from, all three levels together."""
+def detector_heat(network: Network, image: Image, shape: tuple[int, int], group: str) -> Heat:
+    """H x W float32 0..1: where the likeliest objects of a group come from, all levels together."""
     columns = [i for i, name in enumerate(CLASSES) if group_of(name) == group]
     if not columns:
         raise UsageError(f"{group!r} is no group", mend="person or vehicle")
     network.eval()
     fed = torch.from_numpy(cv2.resize(image, shape, interpolation=cv2.INTER_AREA)[:, :, ::-1].copy())
-    features = network.backbone(space_to_depth(fed.permute(2, 0, 1)[None].float()))
+    features = network.features(network.stem(fed.permute(2, 0, 1)[None].float()))
     maps = [each.detach().requires_grad_() for each in features]
-    said = network.levels((maps[0], maps[1], maps[2]))
-    rows = torch.cat([one.flatten(2) for one in said], 2).transpose(1, 2)
-    cells = cells_of([(one.shape[-2], one.shape[-1]) for one in said])
-    scores = log_scores_of(rows)[0][:, columns].exp().amax(1)
-    gradients = torch.autograd.grad(scores.topk(min(TOP, len(cells.strides))).values.sum(), maps)
+    scores = network.log_scores_of(rows_of(network.levels(tuple(maps))))[0][:, columns].exp().amax(1)
+    gradients = torch.autograd.grad(scores.topk(min(TOP, len(scores))).values.sum(), maps)
     heats = [
         functional.interpolate(weighted(one, gradient)[None, None], maps[0].shape[-2:], mode="bilinear")[0, 0]
         for one, gradient in zip(maps, gradients, strict=True)

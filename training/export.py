@@ -19,12 +19,10 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pipeline.errors import ModelError
 from pipeline.inference.onnx import RunSettings, Session
-from training.models.backbone import Backbone
-from training.models.detector import MAX_LOG_SIZE, Detector, boxes_of, log_scores_of
+from training.models.network import Network, cells_of, rows_of
 
 OPSET = 17
 MAX_SCORE_DIFFERENCE = 1e-3
@@ -34,43 +32,22 @@ SHOWN_SCORE = 0.05
 
 
 class ExportedDetector(nn.Module):
-    """The detector as the file holds it: uint8 RGB NHWC in, boxes and scores out.
+    """The detector as the file holds it: uint8 RGB NHWC in, boxes and scores out."""
 
-    The stem's four shifted copies and its 3x3 convolution are one 6x6 convolution with stride 2 here, RGB included.
-    """
-
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.detector = detector
-        conv = detector.backbone.stem.conv
-        weight, bias = conv.weight.detach(), conv.bias
-        assert bias is not None
-        folded = torch.zeros(weight.shape[0], 3, 6, 6)
-        # Patches in the order of space_to_depth: (row, column) of the 2x2.
-        for patch, (row, column) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):
-            folded[:, :, row::2, column::2] = weight[:, 3 * patch : 3 * patch + 3].flip(1)  # BGR to RGB
-        self.weight, self.bias = nn.Parameter(folded), nn.Parameter(bias.detach().clone())
+        self.network, self.stem = network, network.rgb_stem()
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        pixels = image.permute(0, 3, 1, 2).float()
-        stem = self.detector.backbone.stem.bend(functional.conv2d(pixels, self.weight, self.bias, 2, 2))
-        maps = self.detector.levels(self.detector.backbone.features(stem))
+        network = self.network
+        maps = network.levels(network.features(self.stem(image.permute(0, 3, 1, 2).float())))
         boxes, scores = [], []
-        for one, stride in zip(maps, Backbone.strides, strict=True):
-            rows = one.permute(0, 2, 3, 1)
-            boxes.append(_level_boxes(rows[..., :4], stride))
-            scores.append((rows[..., 4:5].sigmoid() * rows[..., 5:].sigmoid()).flatten(1, 2))
+        for one, stride in zip(maps, network.strides, strict=True):
+            # Level by level: its cells alone are folded away where the picture's size is fixed.
+            rows, cells = rows_of([one]), cells_of([(one.shape[-2], one.shape[-1])], (stride,))
+            boxes.append(network.boxes_of(rows, cells))
+            scores.append(network.scores_of(rows))
         return torch.cat(boxes, 1), torch.cat(scores, 1)
-
-
-def _level_boxes(numbers: Tensor, stride: int) -> Tensor:
-    """B x h x w x 4 offsets and log sizes to B x (h*w) x 4 xyxy pixels."""
-    height, width = numbers.shape[1], numbers.shape[2]
-    columns = torch.arange(width, dtype=torch.float32)[None, :, None].expand(height, width, 1)
-    lines = torch.arange(height, dtype=torch.float32)[:, None, None].expand(height, width, 1)
-    centers = (numbers[..., :2] + torch.cat([columns, lines], 2)) * stride
-    half = numbers[..., 2:].clamp(max=MAX_LOG_SIZE).exp() * (stride / 2)
-    return torch.cat([centers - half, centers + half], 3).flatten(1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +68,7 @@ class Difference:
             )
 
 
-def export_onnx(detector: Detector) -> bytes:
+def export_onnx(detector: Network) -> bytes:
     """The detector as the bytes of an ONNX file."""
     module = ExportedDetector(detector).eval()
     example = torch.zeros(2, 64, 96, 3, dtype=torch.uint8)
@@ -112,7 +89,7 @@ def export_onnx(detector: Detector) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def compare(data: bytes, detector: Detector, pictures: Sequence[NDArray[np.uint8]]) -> Difference:
+def compare(data: bytes, detector: Network, pictures: Sequence[NDArray[np.uint8]]) -> Difference:
     """Run both on pictures (each H x W x 3 uint8 RGB, H and W multiples of 32) and tell how far they are apart.
 
     torch runs the network as it was trained, without what the export folds.
@@ -125,10 +102,10 @@ def compare(data: bytes, detector: Detector, pictures: Sequence[NDArray[np.uint8
         boxes, scores = session.run({"image": picture[None]}, ["boxes", "scores"])
         bgr = torch.from_numpy(np.ascontiguousarray(picture[:, :, ::-1].transpose(2, 0, 1)))[None].float()
         with torch.no_grad():
-            rows, cells = detector.eval()(bgr)
-        wanted = log_scores_of(rows).exp().numpy()
+            told = detector.eval().predicted(bgr)
+        wanted = told.log_scores.exp().numpy()
         shown = wanted.max(-1) >= SHOWN_SCORE
-        apart = np.abs(boxes - boxes_of(rows, cells).numpy()).max(-1)
+        apart = np.abs(boxes - told.boxes.numpy()).max(-1)
         score = _worst(score, np.abs(scores - wanted))
         box = _worst(box, apart[shown])
     return Difference(score, box, len(pictures))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from training.assignment import assign
 from training.datasets import ANY_VEHICLE, VEHICLES
-from training.models.detector import Cells, boxes_of, log_scores_of
+from training.models.network import Predictions
 from training.overlap import giou
 
 BOX_WEIGHT = 2.5
@@ -38,12 +38,12 @@ class Losses(NamedTuple):
     boxes: Tensor
 
 
-def detection_losses(rows: Tensor, cells: Cells, wanted: Targets) -> Losses:
-    """Losses of a batch, each divided by the sum of the targets. rows: B x A x (5 + C), as the detector gives them."""
-    predicted, log_scores = boxes_of(rows, cells), log_scores_of(rows)
+def detection_losses(told: Predictions, wanted: Targets) -> Losses:
+    """Losses of a batch, each divided by the sum of the targets. told: what the network says of it."""
+    predicted, log_scores, cells = told
     scores = log_scores.exp()
     targets, counted = torch.zeros_like(scores), wanted.known.clone()
-    box_loss = rows.new_zeros(())
+    box_loss = scores.new_zeros(())
     for i, (boxes, labels) in enumerate(zip(wanted.boxes, wanted.labels, strict=True)):
         if not len(boxes):
             continue
@@ -60,17 +60,17 @@ def detection_losses(rows: Tensor, cells: Cells, wanted: Targets) -> Losses:
     return Losses(entropy.sum() / whole, BOX_WEIGHT * box_loss / whole)
 
 
-def distillation_losses(rows: Tensor, cells: Cells, taught: Tensor) -> Losses:
+def distillation_losses(told: Predictions, taught: Predictions) -> Losses:
     """How far a network is from its teacher, cell by cell, each divided by the sum of the teacher's scores.
 
-    rows, taught: B x A x (5 + C) of the two networks on the same pictures. The teacher also speaks of the classes
-    that a set does not label (Hinton, Vinyals, Dean 2015, arXiv 1503.02531).
+    The two speak of the same pictures and cells. The teacher also speaks of the classes that a set does not label
+    (Hinton, Vinyals, Dean 2015, arXiv 1503.02531).
     """
-    wanted, log_scores = log_scores_of(taught).exp(), log_scores_of(rows)
+    wanted, log_scores = taught.log_scores.exp(), told.log_scores
     log_others = torch.log1p(-log_scores.exp().clamp(max=1 - 1e-6))
     entropy = -(wanted * log_scores + (1 - wanted) * log_others)
     whole, weight = wanted.sum().clamp(min=1.0), wanted.amax(-1)
-    apart = 1 - giou(boxes_of(rows, cells), boxes_of(taught, cells))
+    apart = 1 - giou(told.boxes, taught.boxes)
     return Losses(entropy.sum() / whole, BOX_WEIGHT * (apart * weight).sum() / whole)
 
 

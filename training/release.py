@@ -17,7 +17,7 @@ from pipeline.inference.onnx import RunSettings, Session
 from pipeline.inference.store import Model, keep_model
 from training.costs import interleaved_ms
 from training.export import compare, export_onnx
-from training.models.detector import Detector
+from training.models.network import Network
 
 MAX_BYTES = 8_000_000
 Shape = tuple[int, int]
@@ -89,7 +89,7 @@ def shape_costs_ms(data: bytes, shapes: Sequence[Shape], rounds: int = 30) -> di
 
 
 def write_release(
-    detector: Detector,
+    detector: Network,
     release: Release,
     folder: Path,
     pictures: Sequence[NDArray[np.uint8]],

@@ -35,8 +35,10 @@ from training.evaluate import (
     truth_of,
 )
 from training.export import export_onnx
-from training.models.detector import Detector
+from training.models.architectures import network_of
+from training.models.network import Network
 from training.models.pretrained import load_pretrained
+from training.models.yolox import YoloxNano
 from training.overlap import iou
 from training.release import SHAPES, Release, Shape, manifest_of, write_release
 from training.scenes import Split, split_by_scene
@@ -77,17 +79,21 @@ def prepare(data: Path, root: Path | None) -> Prepared:
 class Start:
     """The weights to start from.
 
-    init: YOLOX-nano as ONNX. checkpoint: of this program; ``share`` of it and the rest of init, if both are given.
+    init: YOLOX-nano or PicoDet-S as ONNX. checkpoint: of this program; ``share`` of it and the rest of init, if both
+    are given. architecture: what to start untrained, if neither is.
     """
 
     init: Path | None = None
     checkpoint: Path | None = None
     share: float = 1.0
+    architecture: str = YoloxNano.architecture
 
-    def network(self) -> Detector:
+    def network(self) -> Network:
         """A network with these weights; untrained where none are named."""
         if self.checkpoint is None:
-            return load_pretrained(self.init, CLASSES) if self.init is not None else Detector(len(CLASSES))
+            if self.init is None:
+                return network_of(self.architecture, len(CLASSES))
+            return load_pretrained(self.init, CLASSES)
         network = load_weights(self.checkpoint)
         if self.share < 1:
             if self.init is None:
@@ -113,15 +119,16 @@ def train_detector(
             raise UsageError("--taught needs the weights of the teacher", mend="name them with --start or --init")
         training.teacher = start.network()
     pictures = AugmentedPictures(
-        prepared.train, prepared.spec, recipe.shapes, count=recipe.pictures, batch=recipe.batch, seed=recipe.seed
-    )
+        prepared.train, prepared.spec, recipe.shapes,
+        count=recipe.pictures, batch=recipe.batch, seed=recipe.seed, strides=training.network.strides,
+    )  # fmt: skip
     views = [picture_of(each, prepared.spec, "16:9") for each in prepared.validation]
     shape = next(iter(recipe.shapes))
     training.run(pictures, lambda network: validation_score(network, views, shape))
     return max(training.history)
 
 
-def validation_score(network: Detector, pictures: list[Picture], shape: Shape) -> float:
+def validation_score(network: Network, pictures: list[Picture], shape: Shape) -> float:
     """Mean AP50 over people and vehicles, 16:9 views at ``shape`` (0 for a group without truth)."""
     with tempfile.TemporaryDirectory() as folder:
         contender = _contender(network, Path(folder), shape)
@@ -210,7 +217,7 @@ def write_card(
     return keep_model(model.read(), model.manifest, text, folder)
 
 
-def _contender(network: Detector, folder: Path, shape: Shape) -> Contender:
+def _contender(network: Network, folder: Path, shape: Shape) -> Contender:
     """The network as a model in a folder."""
     data = export_onnx(network)
     release = Release("candidate", "0", CLASSES, Thresholds(nms_iou=NMS_IOU), "")

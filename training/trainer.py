@@ -19,8 +19,9 @@ from training.augment import AugmentedPictures, collate
 from training.checkpoints import read_state, write_checkpoint
 from training.distributed import average_gradients, given_by_first, place, share_of, told_by_first
 from training.losses import Losses, Targets, detection_losses, distillation_losses
+from training.models.architectures import network_of
 from training.models.backbone import Activation
-from training.models.detector import Cells, Detector
+from training.models.network import Network, Predictions
 
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
@@ -31,7 +32,8 @@ class Recipe:
     """How to train; a checkpoint holds it. Steps are relative to the size (RMS) of each tensor's weights.
 
     pictures: an epoch. shapes: (width, height) and their odds. average: of the EMA. patience: epochs without a better
-    validation after which it stops (0: never). activation: at the end; ``ramp``: steps on the way from SiLU to ReLU.
+    validation after which it stops (0: never). activation: at the end, if not the network's own; ``ramp``: steps on
+    the way from SiLU to ReLU.
     taught: share of the loss that is the distance to the teacher, if there is one.
     """
 
@@ -46,7 +48,7 @@ class Recipe:
     patience: int = 3
     seed: int = 0
     workers: int = 1
-    activation: Activation = "silu"
+    activation: Activation | None = None
     ramp: int = 500
     taught: float = 0.0
     shapes: dict[tuple[int, int], float] = field(
@@ -95,18 +97,18 @@ class RelativeAdamW:
 class Training:
     """A network on its way: weights, their average, the optimiser, and what validation said."""
 
-    def __init__(self, network: Detector, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, network: Network, recipe: Recipe, folder: Path) -> None:
         torch.manual_seed(recipe.seed)
-        network.become(recipe.activation)
-        self.teacher: Detector | None = None
+        network.become(recipe.activation or network.activation)
+        self.teacher: Network | None = None
         self.network = network.to(memory_format=torch.channels_last)
-        self.averaged: Detector = copy.deepcopy(self.network)
+        self.averaged: Network = copy.deepcopy(self.network)
         self.recipe, self.folder = recipe, folder
         self.optimizer = RelativeAdamW(self.network.parameters(), recipe.weight_decay)
         self.epoch, self.step = 0, 0
         self.history: list[float] = []
 
-    def run(self, pictures: AugmentedPictures, validate: Callable[[Detector], float]) -> Detector:
+    def run(self, pictures: AugmentedPictures, validate: Callable[[Network], float]) -> Network:
         """Train to the end or until validation stops getting better; the averaged weights of the best epoch."""
         recipe = self.recipe
         rank, processes = place()
@@ -124,8 +126,7 @@ class Training:
             for images, wanted in bar:
                 inputs = images.float().contiguous(memory_format=torch.channels_last)
                 self.network.bend(self._bent())
-                rows, cells = self.network(inputs)
-                losses = self._losses(inputs, rows, cells, wanted)
+                losses = self._losses(inputs, self.network.predicted(inputs), wanted)
                 self.network.zero_grad()
                 (losses.scores + losses.boxes).backward()  # type: ignore[no-untyped-call]
                 average_gradients(self.network.parameters())
@@ -144,14 +145,14 @@ class Training:
             return self.averaged.eval()
         return load_weights(self.folder / BEST)
 
-    def _losses(self, inputs: Tensor, rows: Tensor, cells: Cells, wanted: Targets) -> Losses:
-        own = detection_losses(rows, cells, wanted)
+    def _losses(self, inputs: Tensor, told: Predictions, wanted: Targets) -> Losses:
+        own = detection_losses(told, wanted)
         if self.teacher is None:
             return own
         with torch.no_grad():
-            taught, _ = self.teacher(inputs)
-        told, share = distillation_losses(rows, cells, taught), self.recipe.taught
-        return Losses(*((1 - share) * one + share * other for one, other in zip(own, told, strict=True)))
+            taught = self.teacher.predicted(inputs)
+        distance, share = distillation_losses(told, taught), self.recipe.taught
+        return Losses(*((1 - share) * one + share * other for one, other in zip(own, distance, strict=True)))
 
     def _bent(self) -> float:
         """How much of the recipe's activation there is at this step: ReLU comes by and by, being so unlike SiLU."""
@@ -178,6 +179,7 @@ class Training:
             return
         state = {
             "recipe": asdict(self.recipe),
+            "architecture": self.network.architecture,
             "classes": self.network.classes,
             "activation": self.network.activation,
             "network": self.network.state_dict(),
@@ -194,7 +196,7 @@ class Training:
         """Go on where a checkpoint stopped. epochs: another end than planned (the cosine then ends there)."""
         state = read_checkpoint(folder / CHECKPOINT)
         told = state["recipe"] | ({"epochs": epochs} if epochs is not None else {})
-        training = cls(Detector(state["classes"]), Recipe(**told), folder)
+        training = cls(_network(state), Recipe(**told), folder)
         training.network.load_state_dict(state["network"])
         training.averaged.load_state_dict(state["averaged"])
         training.optimizer.restore(state["optimizer"])
@@ -212,15 +214,20 @@ def task_of(path: Path) -> str:
     return str(read_state(path, "this program").get("task", "detection"))
 
 
-def load_weights(path: Path) -> Detector:
+def _network(state: dict[str, Any]) -> Network:
+    """A checkpoint's network; those of the first runs name neither architecture nor activation."""
+    return network_of(state.get("architecture", "yolox-nano"), state["classes"], state.get("activation", "silu"))
+
+
+def load_weights(path: Path) -> Network:
     """The averaged weights of a checkpoint, in a network ready to use."""
     state = read_checkpoint(path)
-    network = Detector(state["classes"], state.get("activation", "silu"))
+    network = _network(state)
     network.load_state_dict(state["averaged"])
     return network.eval()
 
 
-def interpolated(start: Detector, trained: Detector, share: float) -> Detector:
+def interpolated(start: Network, trained: Network, share: float) -> Network:
     """(1 - share) * start + share * trained, weight by weight: a little of the start undoes forgetting.
 
     Wortsman et al.: "Robust fine-tuning of zero-shot models", CVPR 2022.

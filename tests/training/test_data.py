@@ -158,7 +158,9 @@ def test_augmented_pictures_depend_on_seed_epoch_and_index_alone(data_file: Path
     spec = read_data_spec(data_file)
     samples = read_samples(spec)
     shapes = {(96, 64): 0.5, (64, 64): 0.5}
-    one, other = (AugmentedPictures(samples, spec, shapes, count=8, batch=4, seed=3) for _ in range(2))
+    one, other = (
+        AugmentedPictures(samples, spec, shapes, count=8, batch=4, seed=3, strides=(8, 16, 32)) for _ in range(2)
+    )
     images, wanted = collate([one[i] for i in range(4)])
     again, _ = collate([other[i] for i in range(4)])
     assert bool((images == again).all())
@@ -172,7 +174,9 @@ def test_augmented_pictures_depend_on_seed_epoch_and_index_alone(data_file: Path
 
 def test_a_mosaic_knows_what_each_of_its_pictures_labels(data_file: Path) -> None:
     spec = read_data_spec(data_file)
-    pictures = AugmentedPictures(read_samples(spec), spec, {(128, 128): 1.0}, count=40, batch=4, seed=0)
+    pictures = AugmentedPictures(
+        read_samples(spec), spec, {(128, 128): 1.0}, count=40, batch=4, seed=0, strides=(8, 16, 32)
+    )
     mixed = [i for i in range(40) if 0 < float(pictures[i].known[:, 2].float().mean()) < 1]
     assert mixed, "no picture mixes a set that labels cars with one that does not"
     assert all(bool(pictures[i].known[:, 0].all()) for i in mixed)  # both label persons

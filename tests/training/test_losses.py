@@ -6,13 +6,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+
 from training.assignment import assign  # noqa: E402
 from training.datasets import ANY_VEHICLE, CLASSES, VEHICLES  # noqa: E402
 from training.losses import Targets, detection_losses, distillation_losses  # noqa: E402
-from training.models.detector import boxes_of, cells_of, log_scores_of  # noqa: E402
+from training.models.network import Predictions, cells_of  # noqa: E402
+from training.models.yolox import YoloxNano  # noqa: E402
 from training.overlap import giou, iou  # noqa: E402
 
-SIZES = [(8, 8), (4, 4), (2, 2)]
+CELLS = cells_of([(8, 8), (4, 4), (2, 2)], YoloxNano.strides)
 PERSON = 0
 
 
@@ -23,6 +25,10 @@ def _rows(requires_grad: bool = True) -> torch.Tensor:
     return rows.requires_grad_(requires_grad)
 
 
+def _said(rows: torch.Tensor) -> Predictions:
+    return YoloxNano(len(CLASSES)).read(rows, CELLS)
+
+
 def _known(*names: str) -> torch.Tensor:
     return torch.tensor([name in names for name in CLASSES]).expand(1, 84, -1).clone()
 
@@ -30,7 +36,7 @@ def _known(*names: str) -> torch.Tensor:
 def test_a_class_that_the_set_does_not_label_gets_no_gradient() -> None:
     rows = _rows()
     wanted = Targets([torch.tensor([[10.0, 8.0, 30.0, 50.0]])], [torch.tensor([PERSON])], _known("person"))
-    sum(detection_losses(rows, cells_of(SIZES), wanted)).backward()
+    sum(detection_losses(_said(rows), wanted)).backward()
     told = rows.grad[0, :, 5:].abs().amax(0)
     assert told[PERSON] > 0
     assert torch.all(told[1:] == 0)
@@ -39,7 +45,7 @@ def test_a_class_that_the_set_does_not_label_gets_no_gradient() -> None:
 def test_a_labelled_class_without_objects_is_background() -> None:
     rows = _rows()
     wanted = Targets([torch.zeros(0, 4)], [torch.zeros(0, dtype=torch.long)], _known("person", "car"))
-    sum(detection_losses(rows, cells_of(SIZES), wanted)).backward()
+    sum(detection_losses(_said(rows), wanted)).backward()
     told = rows.grad[0, :, 5:]
     assert torch.all(told[:, [PERSON, 2]] > 0)  # a step against the gradient lowers both scores
     assert torch.all(told[:, [1, 3, 4, 5]] == 0)
@@ -53,7 +59,7 @@ def test_unlabelled_classes_stay_alive_where_labelled_ones_do_not() -> None:
     steps = torch.optim.SGD([rows], 0.5)
     for _ in range(50):
         steps.zero_grad()
-        sum(detection_losses(rows, cells_of(SIZES), wanted)).backward()
+        sum(detection_losses(_said(rows), wanted)).backward()
         steps.step()
     assert torch.equal(rows[..., 6:], start[..., 6:])
     assert rows[..., 5].mean() < start[..., 5].mean()
@@ -65,11 +71,11 @@ def test_any_vehicle_asks_only_for_the_class_that_the_network_itself_finds() -> 
     rows.requires_grad_()
     box = torch.tensor([[8.0, 8.0, 40.0, 40.0]])
     known = _known("car", "motorcycle", "bus", "truck")
-    cells = cells_of(SIZES)
     with torch.no_grad():
-        found = assign(log_scores_of(rows)[0].exp(), boxes_of(rows, cells)[0], cells, box, torch.tensor([ANY_VEHICLE]))
+        boxes, log_scores, cells = _said(rows)
+        found = assign(log_scores[0].exp(), boxes[0], cells, box, torch.tensor([ANY_VEHICLE]))
     assert set(found.columns.tolist()) == {4}
-    sum(detection_losses(rows, cells, Targets([box], [torch.tensor([ANY_VEHICLE])], known))).backward()
+    sum(detection_losses(_said(rows), Targets([box], [torch.tensor([ANY_VEHICLE])], known))).backward()
     at_positives = rows.grad[0, found.cells, 5:]
     others = [each for each in VEHICLES if each != 4]
     assert torch.all(at_positives[:, others] == 0)
@@ -77,10 +83,10 @@ def test_any_vehicle_asks_only_for_the_class_that_the_network_itself_finds() -> 
 
 
 def test_an_object_smaller_than_a_cell_is_assigned_all_the_same() -> None:
-    rows, cells = _rows(requires_grad=False), cells_of(SIZES)
+    boxes, log_scores, cells = _said(_rows(requires_grad=False))
     found = assign(
-        log_scores_of(rows)[0].exp(),
-        boxes_of(rows, cells)[0],
+        log_scores[0].exp(),
+        boxes[0],
         cells,
         torch.tensor([[14.5, 14.5, 17.5, 17.5]]),
         torch.tensor([PERSON]),
@@ -98,14 +104,14 @@ def test_overlaps() -> None:
 
 
 def test_a_network_like_its_teacher_has_the_least_loss_and_the_teacher_speaks_of_every_class() -> None:
-    cells, taught = cells_of(SIZES), _rows(requires_grad=False)
+    taught = _rows(requires_grad=False)
     same = _rows()
-    least = distillation_losses(same, cells, taught)
+    least = distillation_losses(_said(same), _said(taught))
     assert least.boxes.item() == pytest.approx(0, abs=1e-4)
     sum(least).backward()
     assert same.grad[..., 4:].abs().max() < 1e-5  # cross-entropy is least where both say the same
     other = (taught + 0.5).requires_grad_()
-    more = distillation_losses(other, cells, taught)
+    more = distillation_losses(_said(other), _said(taught))
     assert more.scores > least.scores
     assert more.boxes > 0.01
     sum(more).backward()

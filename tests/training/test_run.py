@@ -22,12 +22,14 @@ from pipeline.errors import ModelError, UsageError  # noqa: E402
 from pipeline.inference.detector import Detector as Runner  # noqa: E402
 from pipeline.inference.store import load_model  # noqa: E402
 from pipeline.sources.synthetic import street, write_video  # noqa: E402
-from training.cli import app  # noqa: E402
+from training.cli import Architecture, app  # noqa: E402
 from training.datasets import CLASSES  # noqa: E402
 from training.evaluate import Picture, ap50, named_right  # noqa: E402
 from training.export import export_onnx  # noqa: E402
+from training.models.architectures import ARCHITECTURES  # noqa: E402
 from training.models.backbone import ConvUnit  # noqa: E402
-from training.models.detector import Detector  # noqa: E402
+from training.models.picodet import PicoDet  # noqa: E402
+from training.models.yolox import YoloxNano  # noqa: E402
 from training.release import shapes_of  # noqa: E402
 from training.session import Start, train_detector  # noqa: E402
 from training.trainer import Recipe, Training, load_weights, read_checkpoint  # noqa: E402
@@ -66,6 +68,22 @@ def test_train_resume_evaluate_export_run(data_file: Path, tmp_path: Path) -> No
     _counted_with(model, tmp_path)
 
 
+def test_the_other_network_is_trained_resumed_and_exported_too(data_file: Path, tmp_path: Path) -> None:
+    assert {each.value for each in Architecture} == set(ARCHITECTURES)
+    run, model = tmp_path / "run", tmp_path / "small"
+    train_detector(data_file, None, Start(architecture="picodet-s"), run, TINY)
+    train_detector(data_file, None, Start(), run, Recipe(epochs=2), resume=True)
+    state = read_checkpoint(run / "last.pt")
+    assert (state["architecture"], state["activation"], state["step"]) == ("picodet-s", "hardswish", 4)
+    assert isinstance(load_weights(run / "best.pt"), PicoDet)
+    _invoke("export", "--checkpoint", run / "best.pt", "--to", model, "--data", data_file, "--shapes", "96x64")
+    assert load_model(model).manifest.input.shapes[0].width == 96
+    state["architecture"] = "picodet-m"
+    torch.save(state, run / "other.pt")
+    with pytest.raises(ModelError, match="no network of ours"):
+        load_weights(run / "other.pt")
+
+
 def _counted_with(model: Path, tmp_path: Path) -> None:
     """The whole pipeline, as a user calls it, with the model that was just trained."""
     clip, out = tmp_path / "street.mp4", tmp_path / "out"
@@ -100,7 +118,7 @@ def test_silu_weights_become_a_relu_network_taught_by_them(data_file: Path, tmp_
 
 def test_silu_weights_become_hardswish_weights_that_say_nearly_the_same() -> None:
     torch.manual_seed(3)
-    network = Detector(len(CLASSES)).eval()
+    network = YoloxNano(len(CLASSES)).eval()
     pictures = torch.rand(2, 3, 64, 96) * 255
     with torch.no_grad():
         before, _ = network(pictures)
@@ -143,7 +161,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 def test_training_stops_when_validation_gets_no_better(tmp_path: Path) -> None:
 
-    training = Training(Detector(1), Recipe(patience=2), tmp_path)
+    training = Training(YoloxNano(1), Recipe(patience=2), tmp_path)
     training.history = [0.5, 0.6, 0.6, 0.55]
     assert training._stuck()
     training.history = [0.5, 0.6, 0.55]

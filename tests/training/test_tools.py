@@ -27,7 +27,7 @@ from training.datasets import CLASSES  # noqa: E402
 from training.evaluate import Score  # noqa: E402
 from training.explain import classifier_heat, detector_heat, weighted  # noqa: E402
 from training.export import export_onnx  # noqa: E402
-from training.models.detector import Detector  # noqa: E402
+from training.models.yolox import YoloxNano  # noqa: E402
 from training.quantise import QuantiseSettings, _judged, left_float, quantise  # noqa: E402
 from training.tune import table, tune  # noqa: E402
 
@@ -106,13 +106,13 @@ def test_coco_findings_name_their_annotation(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def network() -> Detector:
+def network() -> YoloxNano:
     torch.manual_seed(0)
-    return Detector(len(CLASSES), "hardswish").eval()
+    return YoloxNano(len(CLASSES), "hardswish").eval()
 
 
 @pytest.mark.slow
-def test_int8_keeps_what_follows_the_last_convolutions_float(network: Detector) -> None:
+def test_int8_keeps_what_follows_the_last_convolutions_float(network: YoloxNano) -> None:
     data = export_onnx(network)
     feeds = [{"image": np.random.default_rng(k).integers(0, 255, (1, 64, 96, 3), np.uint8)} for k in range(1)]
     small = quantise(data, feeds, QuantiseSettings(calibration="minmax"))
@@ -149,7 +149,7 @@ def test_the_gate_wants_both_accuracy_and_speed() -> None:
 
 
 def test_int8_that_fails_is_not_written_but_its_figures_are(
-    data_file: Path, tmp_path: Path, network: Detector, monkeypatch: pytest.MonkeyPatch
+    data_file: Path, tmp_path: Path, network: YoloxNano, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.quantise.quantise", lambda data, _feeds, _settings: data)  # as quick as before
     from pipeline.inference.manifest import Thresholds
@@ -191,7 +191,7 @@ def test_grad_cam_looks_where_the_answer_comes_from() -> None:
     assert torch.all(weighted(maps, gradient) == 0)  # what speaks against it is not shown
 
 
-def test_a_detector_is_explained_by_group(network: Detector) -> None:
+def test_a_detector_is_explained_by_group(network: YoloxNano) -> None:
     image = np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8)
     heat = detector_heat(network, image, (160, 96), "vehicle")
     assert heat.shape == (90, 160)

@@ -51,19 +51,19 @@ class ConvUnit(nn.Module):
 
 
 class DepthwiseConv(nn.Sequential):
-    """3x3 a channel, then 1x1 over the channels, an activation after each."""
+    """``kernel`` x ``kernel`` a channel, then 1x1 over the channels, an activation after each."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__(ConvUnit(inputs, inputs, 3, stride, inputs), ConvUnit(inputs, outputs))
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> None:
+        super().__init__(ConvUnit(inputs, inputs, kernel, stride, inputs), ConvUnit(inputs, outputs))
 
 
 class Bottleneck(nn.Module):
     """1x1, then a depthwise convolution, with or without a shortcut."""
 
-    def __init__(self, channels: int, shortcut: bool) -> None:
+    def __init__(self, channels: int, shortcut: bool, kernel: int = 3) -> None:
         super().__init__()
         self.reduce = ConvUnit(channels, channels)
-        self.mix = DepthwiseConv(channels, channels)
+        self.mix = DepthwiseConv(channels, channels, kernel=kernel)
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,12 +74,12 @@ class Bottleneck(nn.Module):
 class CspLayer(nn.Module):
     """Cross stage partial layer: half of the channels pass the bottlenecks, half pass by."""
 
-    def __init__(self, inputs: int, outputs: int, depth: int, shortcut: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, depth: int, shortcut: bool = True, kernel: int = 3) -> None:
         super().__init__()
         half = outputs // 2
         self.through = ConvUnit(inputs, half)
         self.past = ConvUnit(inputs, half)
-        self.blocks = nn.Sequential(*[Bottleneck(half, shortcut) for _ in range(depth)])
+        self.blocks = nn.Sequential(*[Bottleneck(half, shortcut, kernel) for _ in range(depth)])
         self.join = ConvUnit(2 * half, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,17 +131,13 @@ class Backbone(nn.Module):
         self.down4 = DepthwiseConv(128, 128, 2)
         self.bottom_up5 = CspLayer(256, 256, 1, shortcut=False)
 
-    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """patches: B x 12 x H/2 x W/2, as ``space_to_depth`` gives them."""
-        return self.features(self.stem(patches))
-
     def features(self, stem: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """From the stem's output, B x 16 x H/2 x W/2, to the three maps."""
         x3 = self.stage3(self.stage2(stem))
         x4 = self.stage4(x3)
         top5 = self.lateral5(self.stage5(x4))
-        top4 = self.lateral4(self.top_down4(torch.cat([_doubled(top5), x4], 1)))
-        out3 = self.top_down3(torch.cat([_doubled(top4), x3], 1))
+        top4 = self.lateral4(self.top_down4(torch.cat([doubled(top5), x4], 1)))
+        out3 = self.top_down3(torch.cat([doubled(top4), x3], 1))
         out4 = self.bottom_up4(torch.cat([self.down3(out3), top4], 1))
         out5 = self.bottom_up5(torch.cat([self.down4(out4), top5], 1))
         return out3, out4, out5
@@ -153,5 +149,6 @@ def space_to_depth(pictures: Tensor) -> Tensor:
     return torch.cat([rows[..., ::2], odd_rows[..., ::2], rows[..., 1::2], odd_rows[..., 1::2]], 1)
 
 
-def _doubled(x: Tensor) -> Tensor:
+def doubled(x: Tensor) -> Tensor:
+    """Twice as high and wide, each cell four times."""
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -1,4 +1,4 @@
-"""The convolutions of somebody's exported YOLOX-nano, into our network.
+"""The convolutions of somebody's exported YOLOX-nano or PicoDet-S, into our network.
 
 An ONNX file keeps no module names worth matching, but it keeps the order in which convolutions are called; ours are
 called in the same order.
@@ -16,7 +16,10 @@ from onnx import numpy_helper
 from torch import nn
 
 from pipeline.errors import ModelError
-from training.models.detector import Detector, Head
+from training.models.architectures import ARCHITECTURES
+from training.models.network import Network
+from training.models.picodet import STD_BGR, PicoDet
+from training.models.yolox import YoloxNano
 
 COCO_COLUMNS = {"person": 0, "bicycle": 1, "car": 2, "motorcycle": 3, "bus": 5, "truck": 7}
 """Where our classes stand among COCO's 80."""
@@ -29,17 +32,22 @@ def onnx_convolutions(path: Path) -> list[Convolution]:
     try:
         graph = onnx.load(str(path)).graph
     except FileNotFoundError:
-        raise ModelError(f"{path}: there is no such file", mend="--init wants YOLOX-nano as ONNX") from None
+        raise ModelError(f"{path}: there is no such file", mend="YOLOX-nano or PicoDet-S as ONNX is wanted") from None
     except Exception as error:
         raise ModelError(f"{path}: not an ONNX file: {error}") from None
     values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     nodes = [node for node in graph.node if node.op_type == "Conv"]
+    for node in graph.node:  # where some exporters put biases, and what is the same twice
+        if node.op_type == "Constant":
+            values[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        elif node.op_type == "Identity" and node.input[0] in values:
+            values[node.output[0]] = values[node.input[0]]
     if any(len(node.input) < 3 or not values.keys() >= set(node.input[1:]) for node in nodes):
         raise ModelError(f"{path}: its convolutions have no folded bias", mend="export it with BatchNorm folded")
     return [(values[node.input[1]], values[node.input[2]]) for node in nodes]
 
 
-def called_convolutions(network: Detector) -> list[nn.Conv2d]:
+def called_convolutions(network: Network) -> list[nn.Conv2d]:
     """Our convolutions in the order of the calls, as one forward pass on an empty picture shows it."""
     called: list[nn.Conv2d] = []
 
@@ -55,34 +63,49 @@ def called_convolutions(network: Detector) -> list[nn.Conv2d]:
     return called
 
 
-def load_coco(path: Path) -> Detector:
-    """The network with COCO's 80 classes, as in the file. Raises ModelError when the shapes differ."""
-    network = Detector(80)
-    told, ours = onnx_convolutions(path), called_convolutions(network)
-    if len(told) != len(ours):
-        raise ModelError(f"{path}: {len(told)} convolutions, YOLOX-nano has {len(ours)}")
-    for i, (conv, (weight, bias)) in enumerate(zip(ours, told, strict=True)):
+def load_coco(path: Path) -> Network:
+    """The network with COCO's 80 classes, as in the file: the architecture that has as many convolutions.
+
+    Raises ModelError when none has, or the shapes differ.
+    """
+    told = onnx_convolutions(path)
+    networks = [made(80) for made in ARCHITECTURES.values()]
+    called = {id(each): called_convolutions(each) for each in networks}
+    network = next((each for each in networks if len(called[id(each)]) == len(told)), None)
+    if network is None:
+        known = ", ".join(f"{each.architecture} {len(called[id(each)])}" for each in networks)
+        raise ModelError(f"{path}: {len(told)} convolutions", mend=f"known are {known}")
+    for i, (conv, (weight, bias)) in enumerate(zip(called[id(network)], told, strict=True)):
         if tuple(conv.weight.shape) != weight.shape:
             raise ModelError(f"{path}: convolution {i} is {weight.shape}, ours {tuple(conv.weight.shape)}")
         with torch.no_grad():
             conv.weight.copy_(torch.from_numpy(weight.copy()))
             conv.bias.copy_(torch.from_numpy(bias.copy()))  # type: ignore[union-attr]
+    if isinstance(network, PicoDet):
+        _take_pixels(network)
     return network
 
 
-def load_pretrained(path: Path, classes: tuple[str, ...]) -> Detector:
+def _take_pixels(network: PicoDet) -> None:
+    """The published stem reads RGB divided by the deviation, ours BGR 0..255."""
+    with torch.no_grad():
+        weight = network.first.conv.weight
+        weight.copy_(weight.flip(1) / weight.new_tensor(STD_BGR).reshape(3, 1, 1))
+
+
+def load_pretrained(path: Path, classes: tuple[str, ...]) -> Network:
     """The network for ``classes``, each taken from the COCO class of that name."""
     unknown = [name for name in classes if name not in COCO_COLUMNS]
     if unknown:
         raise ModelError(f"{path}: COCO has no class {', '.join(unknown)}", mend=f"known: {', '.join(COCO_COLUMNS)}")
-    rows = torch.tensor([COCO_COLUMNS[name] for name in classes])
+    rows = [COCO_COLUMNS[name] for name in classes]
     whole = load_coco(path)
-    network = Detector(len(classes))
-    network.backbone.load_state_dict(whole.backbone.state_dict())
-    for ours, theirs in zip(network.heads, whole.heads, strict=True):
-        assert isinstance(ours, Head)
-        state = theirs.state_dict()
-        for key in ("class_logits.weight", "class_logits.bias"):
-            state[key] = state[key][rows]
-        ours.load_state_dict(state)
+    network = ARCHITECTURES[whole.architecture](len(classes))
+    state = whole.state_dict()
+    for i in range(len(network.heads)):
+        last = f"heads.{i}.class_logits" if isinstance(network, YoloxNano) else f"heads.{i}.numbers"
+        kept = rows if isinstance(network, YoloxNano) else rows + list(range(80, len(state[f"{last}.bias"])))
+        for part in ("weight", "bias"):
+            state[f"{last}.{part}"] = state[f"{last}.{part}"][torch.tensor(kept)]
+    network.load_state_dict(state)
     return network

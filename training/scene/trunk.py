@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from pipeline.errors import ModelError
 from training.models.backbone import Backbone, Bend
-from training.models.detector import Detector
 from training.models.pretrained import called_convolutions, onnx_convolutions
+from training.models.yolox import YoloxNano
 
 GRID = (3, 4)
 """Rows and columns that the features are pooled to."""
@@ -69,7 +69,7 @@ def load_trunk(path: Path) -> Trunk:
     """The trunk of an exported detector. Raises ModelError when the file is no YOLOX-nano shape."""
     convolutions = onnx_convolutions(path)
     trunk = Trunk().eval()
-    detector = Detector(6)
+    detector = YoloxNano(6)
     ours = called_convolutions(detector)
     inside = {id(each) for each in trunk_convolutions(detector.backbone)}
     used = sum(id(each) in inside for each in ours)
