@@ -15,7 +15,11 @@ from training.scenes import SEED, SHARE, Split
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a card is written from. remarks: paragraphs by whoever released it (``--remarks FILE``)."""
+    """What a card is written from.
+
+    architecture, weights: of the network, how many it has. remarks: paragraphs by whoever released it
+    (``--remarks FILE``).
+    """
 
     name: str
     version: str
@@ -23,16 +27,26 @@ class Told:
     recipe: dict[str, Any]
     share: float
     thresholds: Thresholds
+    architecture: str
+    weights: int
     remarks: str = ""
+
+
+ORIGINS = {
+    "yolox-nano": ("YOLOX-nano", "Megvii, Apache-2.0"),
+    "picodet-s": ("PicoDet-S", "PaddleDetection, Apache-2.0"),
+}
+"""Of each architecture: its name, and whose published weights are meant."""
 
 
 def model_card(told: Told, spec: DataSpec, samples: Sequence[Sample], split: Split, scores: Sequence[Score]) -> str:
     """The card as Markdown."""
+    network, source = ORIGINS[told.architecture]
     parts = [
         f"# {told.name} {told.version}\n\n"
         "Finds people, bicycles, cars, motorcycles, buses and trucks in pictures of fixed cameras, on a CPU. "
-        "A YOLOX-nano-shaped anchor-free detector (0.9 million weights).",
-        "## Origin\n\nInitialised from YOLOX-nano trained on COCO (Megvii, Apache-2.0), classes from COCO's, "
+        f"A {network}-shaped anchor-free detector ({told.weights / 1e6:.1f} million weights).",
+        f"## Origin\n\nInitialised from {network} trained on COCO ({source}), classes from COCO's, "
         "then trained further on the data below."
         + (
             f" The released weights lie {told.share:.0%} of the way from those weights to the trained ones."

@@ -211,8 +211,11 @@ def write_card(
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{scores}: no scores: {error}", mend="write them with `evaluate --out`") from None
     prepared = prepare(data, root)
-    recipe = read_checkpoint(checkpoint)["recipe"]
-    facts = Told(model.name, model.manifest.version, command, recipe, share, model.manifest.thresholds, remarks)
+    recipe, network = read_checkpoint(checkpoint)["recipe"], load_weights(checkpoint)
+    facts = Told(
+        model.name, model.manifest.version, command, recipe, share, model.manifest.thresholds,
+        network.architecture, sum(each.numel() for each in network.parameters()), remarks,
+    )  # fmt: skip
     text = model_card(facts, prepared.spec, prepared.samples, prepared.split, told)
     return keep_model(model.read(), model.manifest, text, folder)
 

@@ -22,6 +22,7 @@ from pipeline.errors import ModelError, UsageError  # noqa: E402
 from pipeline.inference.detector import Detector as Runner  # noqa: E402
 from pipeline.inference.store import load_model  # noqa: E402
 from pipeline.sources.synthetic import street, write_video  # noqa: E402
+from training.card import ORIGINS  # noqa: E402
 from training.cli import Architecture, app  # noqa: E402
 from training.datasets import CLASSES  # noqa: E402
 from training.evaluate import Picture, ap50, named_right  # noqa: E402
@@ -60,7 +61,9 @@ def test_train_resume_evaluate_export_run(data_file: Path, tmp_path: Path) -> No
     assert "| 16:9 | tiny | 64x64 |" in said
     assert {each["view"] for each in json.loads(scores.read_text("utf-8"))} == {"as it is", "16:9"}
     _invoke("card", model, "--scores", scores, "--checkpoint", run / "best.pt", "--command", "it", "--data", data_file)
-    assert "Apache-2.0" in (model / "card.md").read_text("utf-8")
+    card = (model / "card.md").read_text("utf-8")
+    assert "YOLOX-nano-shaped anchor-free detector (0.9 million weights)" in card
+    assert "Megvii, Apache-2.0" in card
     detector = Runner(load_model(model))
     fit = detector.fit(160, 90)
     found = detector.detect([np.zeros((fit.height, fit.width, 3), np.uint8)], [(160, 90)])
@@ -69,7 +72,7 @@ def test_train_resume_evaluate_export_run(data_file: Path, tmp_path: Path) -> No
 
 
 def test_the_other_network_is_trained_resumed_and_exported_too(data_file: Path, tmp_path: Path) -> None:
-    assert {each.value for each in Architecture} == set(ARCHITECTURES)
+    assert {each.value for each in Architecture} == set(ARCHITECTURES) == set(ORIGINS)
     run, model = tmp_path / "run", tmp_path / "small"
     train_detector(data_file, None, Start(architecture="picodet-s"), run, TINY)
     train_detector(data_file, None, Start(), run, Recipe(epochs=2), resume=True)
