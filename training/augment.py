@@ -177,11 +177,16 @@ def distort(image: Image, random: np.random.Generator) -> Image:
     if random.random() < 0.1:
         image = np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
     if random.random() < 0.12:
-        dark = 255 * (image / 255.0) ** random.uniform(1.5, 2.6) * random.uniform(0.4, 0.9)
-        image = (dark + random.normal(0, random.uniform(3, 12), image.shape)).clip(0, 255).astype(np.uint8)
+        image = darkened(image, random, random.uniform(1.5, 2.6), random.uniform(0.4, 0.9), random.uniform(3, 12))
     if random.random() < 0.12:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), random.uniform(0.4, 1.4)), np.uint8)
     if random.random() < 0.2:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(random.integers(30, 85))]
         image = np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR), np.uint8)
     return image
+
+
+def darkened(image: Image, random: np.random.Generator, gamma: float, light: float, noise: float) -> Image:
+    """A night of sorts: shadows deepened by ``gamma``, dimmed to ``light`` of 1, a sensor's ``noise`` (sd, 0..255)."""
+    dark = 255 * (image / 255.0) ** gamma * light
+    return np.asarray((dark + random.normal(0, noise, image.shape)).clip(0, 255), np.uint8)

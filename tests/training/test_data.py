@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 pytest.importorskip("cv2")
+pytest.importorskip("pycocotools")
 
 from pipeline.errors import ConfigError
 from tests.training.conftest import draw_scene
 from training.augment import AugmentedPictures, collate
 from training.datasets import ANY_VEHICLE, CLASSES, read_data_spec, read_samples
+from training.evaluate import picture_of
 from training.scenes import read_gray, signature, split_by_scene
 
 
@@ -170,6 +172,17 @@ def test_augmented_pictures_depend_on_seed_epoch_and_index_alone(data_file: Path
         assert bool((boxes[:, 2:] > boxes[:, :2]).all())
     other.epoch = 1
     assert not bool((one[0].image.float().mean() == other[0].image.float().mean()).all())
+
+
+def test_the_darkened_view_is_the_same_picture_by_night_and_always_the_same_night(data_file: Path) -> None:
+    spec = read_data_spec(data_file)
+    sample = read_samples(spec)[0]
+    day, night, again = (picture_of(sample, spec, view) for view in ("16:9", "16:9, darkened", "16:9, darkened"))
+    assert night.image.shape == day.image.shape
+    assert night.image.mean() < 0.5 * day.image.mean()
+    assert np.array_equal(night.image, again.image)
+    assert np.array_equal(night.boxes, day.boxes)
+    assert not np.array_equal(picture_of(read_samples(spec)[1], spec, "16:9, darkened").image, night.image)
 
 
 def test_a_mosaic_knows_what_each_of_its_pictures_labels(data_file: Path) -> None:

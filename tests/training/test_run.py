@@ -59,7 +59,7 @@ def test_train_resume_evaluate_export_run(data_file: Path, tmp_path: Path) -> No
     scores = tmp_path / "scores.json"
     said = _invoke("evaluate", f"{model}@64x64", "--data", data_file, "--out", scores)
     assert "| 16:9 | tiny | 64x64 |" in said
-    assert {each["view"] for each in json.loads(scores.read_text("utf-8"))} == {"as it is", "16:9"}
+    assert {each["view"] for each in json.loads(scores.read_text("utf-8"))} == {"as it is", "16:9", "16:9, darkened"}
     _invoke("card", model, "--scores", scores, "--checkpoint", run / "best.pt", "--command", "it", "--data", data_file)
     card = (model / "card.md").read_text("utf-8")
     assert "YOLOX-nano-shaped anchor-free detector (0.9 million weights)" in card
