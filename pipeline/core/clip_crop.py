@@ -8,6 +8,7 @@ and the pipeline cut by this one rule.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,9 +31,14 @@ def gray_grid(picture: Picture) -> NDArray[np.uint8]:
     What is left over at the right and bottom edge is not looked at. The picture is at least one square large.
     """
     rows, columns = picture.shape[0] // BLOCK_PX, picture.shape[1] // BLOCK_PX
-    green = picture[: rows * BLOCK_PX, : columns * BLOCK_PX, 1].astype(np.uint16)
-    tall = green.reshape(rows, BLOCK_PX, -1).sum(1, dtype=np.uint16)
-    sums = tall.reshape(rows, columns, BLOCK_PX).sum(2, dtype=np.uint16)
+    green = np.ascontiguousarray(picture[: rows * BLOCK_PX, : columns * BLOCK_PX, 1])
+    lines = green.reshape(rows, BLOCK_PX, columns * BLOCK_PX)
+    tall = lines[:, 0].astype(np.uint16)  # added line by line: half the time of a sum over so short an axis
+    for n in range(1, BLOCK_PX):
+        tall += lines[:, n]
+    sums = tall[:, ::BLOCK_PX].copy()
+    for n in range(1, BLOCK_PX):
+        sums += tall[:, n::BLOCK_PX]
     grid: NDArray[np.uint8] = (sums // (BLOCK_PX * BLOCK_PX)).astype(np.uint8)
     return grid
 
@@ -56,11 +62,13 @@ def clip_weights(
     if not persons:
         return motion
     present = np.zeros((rows, columns), np.float32)
-    for found, sure in zip(boxes, scores, strict=True):
-        if len(found):
-            across = _ramp(columns, found[:, 0], found[:, 2])
-            down = _ramp(rows, found[:, 1], found[:, 3]) * sure[:, None]
-            present += down.T @ across
+    every, sure = np.concatenate([*boxes]), np.concatenate([*scores])
+    across = _ramp(columns, every[:, 0], every[:, 2])
+    down = _ramp(rows, every[:, 1], every[:, 3]) * sure[:, None]
+    ends = np.cumsum([len(each) for each in boxes]).tolist()
+    for start, end in pairwise([0, *ends]):
+        if end > start:
+            present += down[start:end].T @ across[start:end]
     weights: NDArray[np.float32] = (present / frames + np.float32(_ANYWHERE)) * motion
     return weights
 

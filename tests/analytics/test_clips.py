@@ -13,8 +13,9 @@ import pytest
 from pipeline.analytics.camera import CameraAnalytics
 from pipeline.analytics.clips import MOST_PERSONS, Clip, ClipFrame, gate_is_open, persons_in
 from pipeline.analytics.snapshot import clip_in
-from pipeline.core.frame import Frame, FrameWindow
+from pipeline.core.frame import Frame, FrameWindow, Picture
 from pipeline.core.rules import CameraRules, ClipRule, SceneKind, SceneRules
+from pipeline.inference.scene import load_scene_files
 from pipeline.sources.sampling import Sampler
 from tests.analytics.walks import PROVENANCE, Seen, detections, instants, person
 
@@ -197,3 +198,36 @@ def test_a_crop_that_moves_drops_the_features_of_the_old_one() -> None:
     moved = replace(clip, crop=corner).placed(replace(RULE, keep=1.0))
     assert moved.crop != corner
     assert all(frame.features is None for frame in moved.frames)
+
+
+def _street(n: int, fight_from: int) -> tuple[Picture, list[Seen]]:
+    """A passer-by who sways at the left, and two at the right who stand still until they come to blows."""
+    picture = np.full((90, 160, 3), 90, np.uint8)
+    sway, blow = n % 3, (n * 5) % 12 if n >= fight_from else 0
+    picture[30:50, 16 + sway : 24 + sway] = 200
+    picture[40:60, 120 + blow : 128 + blow] = 200
+    picture[40:60, 136 - blow : 144 - blow] = 220
+    at_px = [(80 + 4 * sway, 200), (496 + 4 * blow, 240), (560 - 4 * blow, 240)]
+    return picture, [person(x, y) for x, y in at_px]
+
+
+def test_a_fight_that_begins_elsewhere_moves_the_crop_in_the_next_clip_and_what_stays_where_it_is_does_not() -> None:
+    place = load_scene_files("passerby-scene").manifest.crop
+    rule = replace(RULE, place=place.rule, width=place.width, height=place.height, keep=place.keep)
+    rules, clip, crops, anew = replace(RULES, clip=rule), Clip().under(RULES), [], []
+    for n in range(64):
+        picture, seen = _street(n, fight_from=32)
+        frame = Frame(n, n * 125_000, n * 125_000, picture)
+        window = FrameWindow("gate", 1, 0, (frame,), 640, 360, 8.0, "pts")
+        clip = clip.take(window, frame, detections(seen), 7, rules)
+        if clip.is_whole(rule):
+            clip = clip.placed(rule)
+            assert clip.crop is not None
+            crops.append(clip.crop)
+            anew.append([i for i, each in enumerate(clip.frames) if each.features is None])
+            clip = clip.encoded(dict.fromkeys(range(16), np.ones(3, np.float32))).stridden(rule)
+    assert len(set(crops[:3])) == 1, "up to frame 31 only the passer-by moves"
+    assert crops[2][2] < 0.5
+    assert crops[3][0] < 122 / 160 < 142 / 160 < crops[3][2], "the first clip with the fight, half of it, looks at it"
+    assert len(set(crops[3:])) == 1
+    assert [len(each) for each in anew] == [16, 8, 8, 16, 8, 8, 8]

@@ -28,6 +28,32 @@ def test_the_grid_is_the_mean_green_of_its_squares() -> None:
     assert grid[1, 5] == int(square.mean())
 
 
+@pytest.mark.parametrize("size", [(4, 4), (5, 11), (90, 160), (234, 417)])
+def test_every_cell_of_the_grid_is_the_mean_of_its_own_square(size: tuple[int, int]) -> None:
+    picture = np.random.default_rng(2).integers(0, 256, (*size, 3), dtype=np.uint8)
+    grid = gray_grid(picture[:, ::-1])  # a view, as crops and decoders hand them out
+    for y, x in np.ndindex(size[0] // BLOCK_PX, size[1] // BLOCK_PX):
+        square = picture[:, ::-1][y * BLOCK_PX : (y + 1) * BLOCK_PX, x * BLOCK_PX : (x + 1) * BLOCK_PX, 1]
+        assert grid[y, x] == int(square.sum()) // BLOCK_PX**2
+
+
+def test_the_weights_of_a_clip_are_those_of_its_frames_whoever_else_is_in_it() -> None:
+    """Presence is a sum over the frames: each frame's people count with that frame's scores."""
+    random = np.random.default_rng(3)
+    corners = [random.uniform(0, 0.6, (n, 2)) for n in (0, 3, 1, 0, 0, 2, 5, 0)]
+    boxes = [np.hstack([each, each + 0.3]).astype(np.float32) for each in corners]
+    scores = [random.uniform(0.1, 1, len(each)).astype(np.float32) for each in corners]
+    grays = _moving((30, 20), size=24)
+    together = clip_weights(grays, boxes, scores)
+    nobody = clip_weights(grays, [NOBODY] * 8, [NO_SCORE] * 8)
+    apart = np.zeros_like(together)
+    for n in range(8):
+        others = [(boxes[i], scores[i]) if i == n else (NOBODY, NO_SCORE) for i in range(8)]
+        apart += clip_weights(grays, [box for box, _ in others], [score for _, score in others]) - nobody
+    np.testing.assert_allclose(together, apart + nobody, rtol=1e-4, atol=1e-4)
+    assert together.max() > 2 * nobody.max()
+
+
 def test_the_crop_goes_where_people_move_and_not_where_trees_do() -> None:
     grays = np.maximum(_moving((10, 10)), _moving((60, 30)))
     person = np.array([[60 / 80, 30 / 48, 68 / 80, 38 / 48]], np.float32)

@@ -11,16 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.scene_cost import looked_at
+from pipeline.analytics.clips import Clip, persons_in
 from pipeline.config import CameraConfig
+from pipeline.core.clip_crop import gray_grid
 from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.rules import CameraRules
 from pipeline.errors import ModelError
 from pipeline.inference.scene import SceneModel
 from pipeline.services import wiring
 from pipeline.services.scenes import CameraScenes, SceneEngine
+from tests.analytics.walks import detections, person
 from tests.chaos.log_model import ModelReader
 from tests.chaos.world import BREAKS_THE_NETWORK, PixelEngine, World, document, status, window
 from tests.inference.scene_networks import scene_model
+from training.scene.frames import People
 
 CROP = {"rule": "motion", "width": 0.5, "height": 0.5, "keep": 0.8}
 KINDS = {"fight": {"start": 0.6, "end": 0.4}, "fall": {"start": 0.6, "end": 0.4, "persons": 1}}
@@ -189,6 +194,33 @@ def test_features_that_both_clips_share_are_encoded_once(model: SceneModel) -> N
             world.feed(replace(still, frames=tuple(moving)))
         world.settle()
     assert looked == [16, 8, 8, 8, 8]
+
+
+@pytest.mark.parametrize("persons", [0, 1])
+def test_the_benchmark_counts_what_the_pipeline_encodes(tmp_path: Path, persons: int) -> None:
+    """benchmarks/scene_cost.py counts clips without pictures or networks: as many as are encoded here."""
+    crop = CROP | {"rule": "persons_motion", "keep": 0.9}
+    kinds = {"fight": {"start": 0.6, "persons": persons, "persons_share": 0.5}, "fall": {"start": 0.6, "persons": 2}}
+    model = SceneModel(scene_model(tmp_path / "counted", crop=crop, kinds=kinds))
+    rules = wiring.scene_rules_of(model, 0.1)
+    random, encoded = np.random.default_rng(4), list[int]()
+    seen = [detections([person(60 + 4 * n, 300)] if n % 40 < 20 else []) for n in range(96)]
+    windows = [_red(n, int(random.integers(256))) for n in range(12)]
+    with SceneEngine(model, threads=1, on_clip=lambda _name, many, _s: encoded.append(many)) as engine:
+        scenes, clip = CameraScenes(engine, rules), Clip()
+        for n, each in enumerate(windows):
+            clip = scenes.look(each, n, seen[8 * n : 8 * n + 8], clip).clip
+    frames = [frame for each in windows for frame in each.frames]
+    persons_of = [persons_in(each, (windows[0].width, windows[0].height), 0.1) for each in seen]
+    people = People(
+        np.array([frame.captured_at_us for frame in frames]), np.stack([gray_grid(frame.picture) for frame in frames]),
+        [each[:, :4] for each in persons_of], [each[:, 4] for each in persons_of],
+    )  # fmt: skip
+    told = looked_at(people, rules.clip, rules.kinds, rules.low_score)
+    assert [each.encoded for each in told if each.encoded is not None] == encoded
+    assert {8, 16} <= set(encoded)
+    assert any(each.moved for each in told)
+    assert (None in [each.encoded for each in told]) == (persons > 0)
 
 
 def test_a_shut_gate_costs_no_network(tmp_path: Path) -> None:
