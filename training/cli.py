@@ -46,6 +46,13 @@ class Activation(StrEnum):
     relu = "relu"
 
 
+class Learns(StrEnum):
+    """What of the network is trained."""
+
+    all = "all"
+    names = "names"
+
+
 class Architecture(StrEnum):
     """The networks that can be trained; a test holds them to training.models.architectures."""
 
@@ -80,6 +87,9 @@ def detector(
     taught: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the loss that is the distance to the start weights.")
     ] = 0.0,
+    learns: Annotated[
+        Learns, typer.Option(help="names: only which vehicle it is; boxes stay, and the scores of people and vehicles.")
+    ] = Learns.all,
     step: Annotated[float, typer.Option(min=1e-6, help="Of a weight, relative to its tensor's RMS.")] = 0.0013,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs in all.")] = 8,
     pictures: Annotated[int, typer.Option(min=1, help="Pictures an epoch.")] = 3392,
@@ -102,6 +112,8 @@ def detector(
 
         passerby-train detector --start runs/first/best.pt --activation hardswish --taught 0.5 --out runs/quick
 
+        passerby-train detector --start runs/first/best.pt --learns names --step 0.003 --epochs 3 --out runs/named
+
         torchrun --nproc-per-node 2 -m training.cli detector --init yolox_nano.onnx --out runs/first
 
     The data file names sets of pictures (YOLO text or COCO JSON) and which classes each labels:
@@ -121,13 +133,14 @@ def detector(
     torch.set_num_threads(threads)
     recipe = Recipe(
         epochs=epochs, pictures=pictures, batch=batch, seed=seed, workers=workers,
-        activation=activation.value if activation else None, taught=taught, step=step,
+        activation=activation.value if activation else None, taught=taught, step=step, learns=learns.value,
     )  # fmt: skip
     if shapes:
         recipe = replace(recipe, shapes=shapes_of(shapes))
     with joined():
         best = train_detector(data, root, Start(init, start, share, network.value), out, recipe, resume=resume)
-    typer.echo(f"best validation {best:.3f} (mean AP50 of people and vehicles); weights in {out}")
+    what = "share of vehicles named rightly" if recipe.learns == "names" else "mean AP50 of people and vehicles"
+    typer.echo(f"best validation {best:.3f} ({what}); weights in {out}")
 
 
 @app.command()

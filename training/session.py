@@ -42,7 +42,7 @@ from training.models.yolox import YoloxNano
 from training.overlap import iou
 from training.release import SHAPES, Release, Shape, manifest_of, write_release
 from training.scenes import Split, split_by_scene
-from training.trainer import CHECKPOINT, Recipe, Training, interpolated, load_weights, read_checkpoint
+from training.trainer import CHECKPOINT, Learns, Recipe, Training, interpolated, load_weights, read_checkpoint
 
 NMS_IOU = 0.6
 COMPARED = 9
@@ -114,27 +114,42 @@ def train_detector(
         recipe = training.recipe
     else:
         training = Training(start.network(), recipe, out)
-    if recipe.taught:
-        if start.init is None and start.checkpoint is None:
-            raise UsageError("--taught needs the weights of the teacher", mend="name them with --start or --init")
-        training.teacher = start.network()
+    if recipe.taught or recipe.learns == "names":
+        training.teacher = _teacher(start, recipe)
     pictures = AugmentedPictures(
         prepared.train, prepared.spec, recipe.shapes,
         count=recipe.pictures, batch=recipe.batch, seed=recipe.seed, strides=training.network.strides,
     )  # fmt: skip
     views = [picture_of(each, prepared.spec, "16:9") for each in prepared.validation]
     shape = next(iter(recipe.shapes))
-    training.run(pictures, lambda network: validation_score(network, views, shape))
+    training.run(pictures, lambda network: validation_score(network, views, shape, recipe.learns))
     return max(training.history)
 
 
-def validation_score(network: Network, pictures: list[Picture], shape: Shape) -> float:
-    """Mean AP50 over people and vehicles, 16:9 views at ``shape`` (0 for a group without truth)."""
+def _teacher(start: Start, recipe: Recipe) -> Network:
+    """The start, of which a network that is taught may not go far."""
+    if start.init is None and start.checkpoint is None:
+        wanting = "--learns names" if recipe.learns == "names" else "--taught"
+        raise UsageError(f"{wanting} needs the weights of the teacher", mend="name them with --start or --init")
+    network = start.network()
+    if recipe.learns == "names" and recipe.taught:
+        raise UsageError("--learns names holds everything else already", mend="leave out --taught")
+    if recipe.learns == "names" and recipe.activation not in {None, network.activation}:
+        raise UsageError("--learns names leaves the activation as it is", mend="leave out --activation")
+    return network
+
+
+def validation_score(network: Network, pictures: list[Picture], shape: Shape, learns: Learns = "all") -> float:
+    """Mean AP50 over people and vehicles, 16:9 views at ``shape`` (0 for a group without truth).
+
+    Where only names are learned: the share of the vehicles found that are named rightly, the mean over the kinds.
+    """
     with tempfile.TemporaryDirectory() as folder:
         contender = _contender(network, Path(folder), shape)
         found = detect_all(contender.detector(MIN_SCORE), pictures)
     scores = score_found(contender, "16:9", pictures, found, 0.0)
-    return float(np.nan_to_num(list(scores.mean.values())).mean())
+    told = scores.named if learns == "names" else scores.mean
+    return float(np.nan_to_num(list(told.values()) or [0.0]).mean())
 
 
 def release_checkpoint(

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,12 @@ from training.distributed import average_gradients, given_by_first, place, share
 from training.losses import Losses, Targets, detection_losses, distillation_losses
 from training.models.architectures import network_of
 from training.models.backbone import Activation
-from training.models.network import Network, Predictions
+from training.models.network import Network
+from training.names import free_names_only, names_losses, now_and_before
 
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
+Learns = Literal["all", "names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Recipe:
     pictures: an epoch. shapes: (width, height) and their odds. average: of the EMA. patience: epochs without a better
     validation after which it stops (0: never). activation: at the end, if not the network's own; ``ramp``: steps on
     the way from SiLU to ReLU.
-    taught: share of the loss that is the distance to the teacher, if there is one.
+    taught: share of the loss that is the distance to the teacher, if there is one. learns: everything, or only which
+    vehicle it is (``training.names``); the teacher is then the start.
     """
 
     epochs: int = 8
@@ -51,6 +54,7 @@ class Recipe:
     activation: Activation | None = None
     ramp: int = 500
     taught: float = 0.0
+    learns: Learns = "all"
     shapes: dict[tuple[int, int], float] = field(
         default_factory=lambda: {(416, 256): 0.5, (416, 416): 0.27, (544, 320): 0.23}
     )
@@ -104,6 +108,8 @@ class Training:
         self.network = network.to(memory_format=torch.channels_last)
         self.averaged: Network = copy.deepcopy(self.network)
         self.recipe, self.folder = recipe, folder
+        if recipe.learns == "names":
+            free_names_only(self.network)
         self.optimizer = RelativeAdamW(self.network.parameters(), recipe.weight_decay)
         self.epoch, self.step = 0, 0
         self.history: list[float] = []
@@ -126,7 +132,7 @@ class Training:
             for images, wanted in bar:
                 inputs = images.float().contiguous(memory_format=torch.channels_last)
                 self.network.bend(self._bent())
-                losses = self._losses(inputs, self.network.predicted(inputs), wanted)
+                losses = self._losses(inputs, wanted)
                 self.network.zero_grad()
                 (losses.scores + losses.boxes).backward()  # type: ignore[no-untyped-call]
                 average_gradients(self.network.parameters())
@@ -145,7 +151,11 @@ class Training:
             return self.averaged.eval()
         return load_weights(self.folder / BEST)
 
-    def _losses(self, inputs: Tensor, told: Predictions, wanted: Targets) -> Losses:
+    def _losses(self, inputs: Tensor, wanted: Targets) -> Losses:
+        if self.recipe.learns == "names":
+            assert self.teacher is not None
+            return names_losses(*now_and_before(self.network, self.teacher, inputs), wanted)
+        told = self.network.predicted(inputs)
         own = detection_losses(told, wanted)
         if self.teacher is None:
             return own
@@ -156,7 +166,9 @@ class Training:
 
     def _bent(self) -> float:
         """How much of the recipe's activation there is at this step: ReLU comes by and by, being so unlike SiLU."""
-        return min(1.0, self.step / max(1, self.recipe.ramp)) if self.recipe.activation == "relu" else 1.0
+        if self.recipe.activation != "relu" or self.recipe.learns == "names":
+            return 1.0
+        return min(1.0, self.step / max(1, self.recipe.ramp))
 
     def _step_size(self, batches: int) -> float:
         """Warm-up, then half a cosine down to a fiftieth."""
