@@ -92,6 +92,13 @@ def _sight(board: Dashboard) -> Dashboard:
             "Published, by type.",
             stacked=True,
         ),
+        states(
+            "Scenes",
+            Query(f"clamp_max(max by (scene) (passerby_scene_open{_THIS}), 1)", "{{scene}}"),
+            "Scene events from start to end: fights, falls, labels, what is wrong with the picture.",
+            names=("no", "yes"),
+            calm=True,
+        ),
     )
 
 

@@ -71,6 +71,11 @@ def overview() -> Dashboard:
             stacked=True,
         ),
         graph(
+            "Scene events of the last hour",
+            [Query("sum by (camera, scene) (increase(passerby_scene_started_total[1h]))", "{{camera}}: {{scene}}")],
+            "How many began, by camera and kind.",
+        ),
+        graph(
             "People by camera",
             [Query(_PEOPLE, "{{camera}}")],
             "In the picture of each camera.",

@@ -131,10 +131,22 @@ def buckets(title: str, metric: str, words: str, *, where: str = "", width: int 
     )
 
 
-def states(title: str, query: Query, words: str, *, good: str = "up", bad: str = "down", width: int = 24) -> Panel:
-    """Bars over time: 1 is ``good``, 0 is ``bad``."""
+def states(
+    title: str,
+    query: Query,
+    words: str,
+    *,
+    names: tuple[str, str] = ("down", "up"),
+    calm: bool = False,
+    width: int = 24,
+) -> Panel:
+    """Bars over time, of what is 0 or 1. names: of the two. calm: 0 is as it should be, and 1 to be looked at."""
+    shades = (GREY, ORANGE) if calm else (RED, GREEN)
     mapping = model.ValueMap(
-        {"0": model.ValueMappingResult(bad, RED, None, 0), "1": model.ValueMappingResult(good, GREEN, None, 1)}
+        {
+            str(value): model.ValueMappingResult(name, shade, None, value)
+            for value, (name, shade) in enumerate(zip(names, shades, strict=True))
+        }
     )
     return (
         statetimeline.Panel()

@@ -219,8 +219,7 @@ def _workers(board: Dashboard) -> Dashboard:
             "Ready",
             Query("passerby_worker_ready", "{{instance}}"),
             "As /readyz says.",
-            bad="not",
-            good="ready",
+            names=("not", "ready"),
             width=12,
         ),
         graph(

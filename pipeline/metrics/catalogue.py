@@ -53,6 +53,7 @@ LABELS = {
     "topic": "topic without its prefix: windows, cameras, state, ...",
     "partition": "number of a partition that the worker holds",
     "kind": "of a change of partitions: " + ", ".join(REBALANCES),
+    "scene": "kind of a scene event: fight, fall, covered, moved, ..., or a class of a model of yours",
     "role": "ingest, infer or run",
     "python": "version of Python",
 }
@@ -198,6 +199,15 @@ _RESULTS = (
     Metric(
         "passerby_events_total", "counter", "Events published; the topics are the truth, this is for watching.",
         "infer: when their transaction is committed; run: when they are written", ("camera", "type"), INFER,
+    ),
+    Metric(
+        "passerby_scene_open", "gauge", "Scene events of that kind that began and have not ended.",
+        "as passerby_events_total; a series begins with the first event, with a new worker's first update or end",
+        ("camera", "scene"), INFER,
+    ),
+    Metric(
+        "passerby_scene_started_total", "counter", "Scene events that began; the topics are the truth.",
+        "as passerby_events_total", ("camera", "scene"), INFER,
     ),
     Metric(
         "passerby_objects_crossed_total", "counter", "Crossings of a line; the topics are the truth.",

@@ -153,12 +153,15 @@ class ResultSide:
         self._lock = threading.Lock()
         self._rules: dict[str, CameraRules] = {}
         self._waiting: dict[str, _Gathered] = {}
+        self._being: dict[str, dict[str, set[str | None]]] = {}  # camera -> kind -> whose scene events are open
         self._events = registry.counter("passerby_events_total")
         self._crossed = registry.counter("passerby_objects_crossed_total")
         self._present = registry.gauge("passerby_objects_present")
         self._inside = registry.gauge("passerby_zone_occupancy")
         self._coverage = registry.gauge("passerby_camera_coverage_ratio")
         self._tampered = registry.gauge("passerby_camera_tampered")
+        self._open = registry.gauge("passerby_scene_open")
+        self._started = registry.counter("passerby_scene_started_total")
         self._age = registry.histogram("passerby_capture_to_event_seconds")
         self._void = registry.counter("passerby_windows_void_total")
         self._analysed = registry.counter("passerby_frames_analysed_total") if tells_frames else None
@@ -184,6 +187,7 @@ class ResultSide:
         with self._lock:
             self._rules.pop(camera_id, None)
             self._waiting.pop(camera_id, None)
+            self._being.pop(camera_id, None)
             self._registry.forget(camera=camera_id)
 
     def observed(self, window: FrameWindow, frame: Frame | None, observation: ObservationLike) -> None:
@@ -262,8 +266,15 @@ class ResultSide:
             self._crossed.labels(camera_id, event.data["line"], event.data["direction"], group).inc()
         elif event.type == COUNT_WINDOW:
             self._coverage.labels(camera_id).set(event.data["coverage"])
-        elif event.type == SCENE_EVENT and event.data["kind"] in CONDITION_KINDS:
-            self._tampered.labels(camera_id).set(event.data["phase"] != "end")
+        elif event.type == SCENE_EVENT:
+            kind, phase = event.data["kind"], event.data["phase"]
+            if kind in CONDITION_KINDS:
+                self._tampered.labels(camera_id).set(phase != "end")
+            # Falls of several people may be open at once; other kinds are open once a camera.
+            being = self._being.setdefault(camera_id, {}).setdefault(kind, set())
+            (being.discard if phase == "end" else being.add)(event.data.get("track_id"))
+            self._open.labels(camera_id, kind).set(len(being))
+            self._started.labels(camera_id, kind).inc(phase == "start")
 
     def _tell_present(self, camera_id: str, newest: ObservationLike) -> None:
         for group in GROUPS:

@@ -103,6 +103,27 @@ def test_a_camera_is_tampered_with_until_that_has_ended(infer: InferMetrics) -> 
     assert told == [1, 1, 0, 0]
 
 
+def test_scene_events_are_open_from_start_to_end_by_kind_and_person(infer: InferMetrics) -> None:
+    told = []
+    for kind, phase, track in (
+        ("fight", "start", None), ("fall", "start", 3), ("fall", "start", 4), ("fall", "update", 3),
+        ("fight", "update", None), ("fight", "end", None), ("fall", "end", 3), ("fall", "end", 4),
+        ("fight", "start", None),
+    ):  # fmt: skip
+        data = {"kind": kind, "phase": phase} | ({"track_id": track} if track is not None else {})
+        seen = window()
+        infer.observed(seen, seen.frames[0], Observed((Event("e", SCENE_EVENT, "gate", 0, data),)))
+        infer.committed(0.01)
+        value = infer.registry.value
+        told.append([value("passerby_scene_open", camera="gate", scene=each) for each in ("fight", "fall")])
+    assert told[1:] == [[1, 1], [1, 2], [1, 2], [1, 2], [0, 2], [0, 1], [0, 0], [1, 0]]
+    assert value("passerby_scene_started_total", camera="gate", scene="fight") == 2
+    assert value("passerby_scene_started_total", camera="gate", scene="fall") == 2
+    infer.camera_left("gate")
+    infer.camera_came(rules(), partition=5)
+    assert value("passerby_scene_open", camera="gate", scene="fight") is None
+
+
 def test_what_was_aborted_and_came_again_is_counted_once(infer: InferMetrics) -> None:
     value = infer.registry.value
     for end in (lambda: infer.aborted(0.1), infer.fenced, lambda: infer.committed(0.1)):
@@ -362,7 +383,8 @@ def test_every_metric_of_the_catalogue_is_told_by_some_worker() -> None:
     infer.follow_lag(lambda: {1: 0})
     infer.model_loaded("passerby-nano", "0.1.0", "ab" * 32, "cpu")
     counted = Event("", COUNT_WINDOW, "", 0, {"coverage": 1})
-    infer.observed(window(), None, Observed((counted,)))
+    seen = Event("", SCENE_EVENT, "", 0, {"kind": "fight", "phase": "start"})
+    infer.observed(window(), None, Observed((counted, seen)))
     infer.committed(0.1)
     ingest.sent("gate", 1, 0.1)
     for worker in (ingest, infer):
