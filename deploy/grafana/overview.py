@@ -9,11 +9,7 @@ from deploy.grafana.panels import GREEN, RED, Query, cameras_table, delay, graph
 # A camera is with one worker at a time; while it moves, two may tell it for a moment: the larger value is taken.
 _PRESENT = "max by (camera, group) (passerby_objects_present)"
 _PEOPLE = 'max by (camera) (passerby_objects_present{group="person"})'
-# `increase` would miss the first of a kind, whose series begins with it.
-_SCENES_OF_AN_HOUR = (
-    "sum by (camera, scene) (clamp_min(passerby_scene_started_total"
-    " - (passerby_scene_started_total offset 1h or passerby_scene_started_total * 0), 0))"
-)
+_SCENES_OF_AN_HOUR = "sum by (camera, scene) (increase(passerby_scene_started_total[1h]))"
 _VEHICLES = 'max by (camera) (passerby_objects_present{group="vehicle"})'
 
 

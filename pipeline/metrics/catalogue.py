@@ -202,7 +202,7 @@ _RESULTS = (
     ),
     Metric(
         "passerby_scene_open", "gauge", "Scene events of that kind that began and have not ended.",
-        "as passerby_events_total; a series begins with the first event, with a new worker's first update or end",
+        "as passerby_events_total; by a new worker with the next update of what is going on",
         ("camera", "scene"), INFER,
     ),
     Metric(

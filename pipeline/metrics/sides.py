@@ -238,6 +238,9 @@ class ResultSide:
         for zone in rules.zones:
             for group in _groups(zone.classes):
                 self._inside.labels(camera_id, zone.name, group)
+        for kind in _possible_scenes(rules):
+            self._open.labels(camera_id, kind)
+            self._started.labels(camera_id, kind)
         self._age.labels(camera_id)
         self._tampered.labels(camera_id)
         self._void.labels(camera_id)
@@ -296,12 +299,21 @@ def _short(type_: str) -> str:
     return ".".join(type_.split(".")[2:-1])
 
 
+def _possible_scenes(rules: CameraRules) -> list[str]:
+    """The kinds of scene events that these rules can bring."""
+    falls = rules.falls or any(zone.falls for zone in rules.zones)
+    kinds = [*rules.condition, *["fall"] * falls]
+    kinds += [each.kind for each in rules.scene.kinds] if rules.scene is not None else []
+    return kinds + ([*rules.labels.kinds] if rules.labels is not None else [])
+
+
 def _possible_types(rules: CameraRules) -> list[str]:
-    """The events that these rules can bring. Scene events are not of the rules: their series begins with the first."""
+    """The events that these rules can bring."""
     types = [COUNT_WINDOW, CAMERA_STATUS]
     types += [LINE_CROSSED] * bool(rules.lines) + [ZONE_ENTERED, ZONE_EXITED] * bool(rules.zones)
     types += [ZONE_DWELLED] * any(zone.dwell_s for zone in rules.zones)
     types += [ZONE_CROWDED] * any(zone.crowded_at for zone in rules.zones)
     types += [VEHICLE_STOPPED] * any(zone.stopped_s for zone in rules.zones)
     wrong = any(zone.direction for zone in rules.zones) or any(line.wrong_way for line in rules.lines)
+    types += [SCENE_EVENT] * bool(_possible_scenes(rules))
     return types + [DIRECTION_WRONG] * wrong

@@ -301,7 +301,7 @@ class InferSession:
         told = self._told.get(window.camera_id)
         if told is None or told[0] is not plan:
             self._told[window.camera_id] = (plan, record.partition)
-            self._metrics.camera_came(plan.camera.rules(), record.partition)
+            self._metrics.camera_came(plan.watched(), record.partition)
         return plan
 
     # -- partitions come and go (bus.PartitionListener)

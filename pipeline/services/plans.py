@@ -92,6 +92,13 @@ class Plan:
     def labels(self) -> LabelWork | None:
         return self.engine_of(self.camera).labels(self.camera) if self.camera.labels.is_on else None
 
+    def watched(self) -> CameraRules:
+        """Its rules, with what its models tell of as far as these can be loaded."""
+        try:
+            return self.engine_of(self.camera).rules(self.camera)[0]
+        except PasserbyError:  # who judges its windows says so
+            return self.camera.rules()
+
     def analytics(self, snapshot: bytes | None) -> CameraAnalytics:
         """Analytics under these rules; a snapshot that this version cannot read is told of and begins anew."""
         rules, provenance = self.engine_of(self.camera).rules(self.camera)

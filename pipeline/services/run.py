@@ -168,7 +168,8 @@ def _tell_what_there_is(metrics: RunMetrics, parts: wiring.RunParts, streams: Ma
         metrics.model_loaded(made.model, made.model_version, made.model_sha256, model.provider)
     for camera_id, camera in parts.cameras.items():
         stream = streams[camera_id]
-        metrics.camera_came(camera.config.rules(), lambda stream=stream: stream.health)  # type: ignore[misc]
+        rules, _ = wiring.rules_under(camera.config, camera.detector, camera.scene, camera.classifier)
+        metrics.camera_came(rules, lambda stream=stream: stream.health)  # type: ignore[misc]
 
 
 class _Job:

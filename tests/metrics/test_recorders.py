@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -120,8 +120,10 @@ def test_scene_events_are_open_from_start_to_end_by_kind_and_person(infer: Infer
     assert value("passerby_scene_started_total", camera="gate", scene="fight") == 2
     assert value("passerby_scene_started_total", camera="gate", scene="fall") == 2
     infer.camera_left("gate")
-    infer.camera_came(rules(), partition=5)
+    infer.camera_came(replace(rules(), condition=("covered",), falls=True), partition=5)
     assert value("passerby_scene_open", camera="gate", scene="fight") is None
+    begun = [value("passerby_scene_started_total", camera="gate", scene=each) for each in ("covered", "fall")]
+    assert begun == [0, 0]
 
 
 def test_what_was_aborted_and_came_again_is_counted_once(infer: InferMetrics) -> None:
