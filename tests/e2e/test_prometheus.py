@@ -177,6 +177,7 @@ def test_what_is_told_is_plausible(world: World) -> None:
     assert value('sum(passerby_camera_reconnects_total{camera="nobody", reason="unavailable"})') > 1
     assert 0 < value("histogram_quantile(0.5, sum by (le) (rate(passerby_capture_to_event_seconds_bucket[20s])))") < 60
     assert 0 < value('max_over_time(passerby_camera_coverage_ratio{camera="gate"}[20s])') <= 1
+    assert value('sum(passerby_scene_started_total{camera="gate", scene="covered"})') == 0
     assert value('passerby_worker_ready{job="passerby-infer"}') == 1
     assert value('passerby_worker_ready{job="passerby-ingest"}') == 1
     assert value('passerby_broker_reachable{job="passerby-infer"}') == 1
