@@ -144,11 +144,11 @@ def picture_of(sample: Sample, spec: DataSpec, view: View) -> Picture:
     boxes[:, 1::2] = np.clip(boxes[:, 1::2] - top, 0, kept)
     left = boxes[:, 3] - boxes[:, 1]
     seen = left > 1
-    image = np.asarray(image[top : top + kept], np.uint8)
+    shown: NDArray[np.uint8] = np.ascontiguousarray(image[top : top + kept], np.uint8)
     if view == "16:9, darkened":
-        image = darkened(image, np.random.default_rng(zlib.crc32(image.tobytes())), **DARK)
+        shown = darkened(shown, np.random.default_rng(zlib.crc32(shown.tobytes())), **DARK)
     return Picture(
-        np.ascontiguousarray(image),
+        shown,
         boxes[seen],
         sample.labels[seen],
         (left < 0.5 * whole)[seen],

@@ -142,7 +142,7 @@ _HEAD = f"""\
 
 # ---- defaults for all cameras; any of them may be written again inside a camera ----
 
-model: passerby-nano        # a model by name (passerby models list), or a folder with model.onnx and manifest.yaml
+model: passerby-nano        # passerby-small sees more at twice the cost; or any of passerby models list, or a folder
 sample_fps: 8               # frames a second that are analysed; 5 to 10 suit walking and driving
 counts: {{window_s: 10}}      # a count every 10 seconds
 # thresholds: {{score: 0.4}}  # higher: fewer false objects; lower: fewer missed ones; default: the model's own

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline.cli.logs import LogFormat, LogFormatOption, configure
 from pipeline.cli.model_adding import add_model
@@ -38,7 +38,7 @@ def _list(log_format: LogFormatOption = LogFormat.CONSOLE) -> None:
     passerby models list
     """
     configure(log_format)
-    table = Table("name", "version", "family", "classes", "shapes (ms)", "where")
+    table = Table(Column("name", no_wrap=True), "version", "family", "classes", "shapes (ms)", "where")
     broken = []
     for folder in list_models():
         try:

@@ -155,8 +155,9 @@ def test_a_model_trained_here_must_state_its_parity(home: Path, candidate: Model
     assert (brought.refusals, brought.parity) == ((), "not stated: it was not trained here")
 
 
-def test_the_shipped_card_states_its_parity() -> None:
-    told = parity_of(load_model("passerby-nano"))
+@pytest.mark.parametrize("name", ["passerby-nano", "passerby-small"])
+def test_the_shipped_cards_state_their_parity(name: str) -> None:
+    told = parity_of(load_model(name))
     assert told is not None
     assert told.startswith("ONNX Runtime and torch differ by at most 0.001 in a score and 0.1 px in a box")
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli import detect, models
 from pipeline.errors import ModelError, UsageError
-from pipeline.inference.store import load_model
+from pipeline.inference.store import SHIPPED, load_model
 from tests.inference.networks import answering, convolving_model, with_external_weights
 
 
@@ -99,6 +99,12 @@ def test_list_shows_what_a_name_finds_and_warns_of_what_is_broken(home: Path) ->
     assert "tiny" in result.stdout
     assert "64x64 (" in result.stdout
     assert "warning: models/broken/manifest.yaml" in result.stderr
+
+
+def test_no_name_in_the_list_is_cut_short(home: Path) -> None:
+    listed = passerby("models", "list").stdout
+    for path in SHIPPED.iterdir():
+        assert f"{path.name} " in listed
 
 
 def test_list_says_so_when_there_is_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
