@@ -76,7 +76,10 @@ def detector(
     data: DataFile = DATA,
     root: Root = None,
     init: Init = None,
-    start: Annotated[Path | None, typer.Option(help="A checkpoint to start from; --init is then mixed in.")] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="A checkpoint or a model (passerby-nano) to start from; --init is then mixed in."),
+    ] = None,
     share: Share = 1.0,
     network: Annotated[
         Architecture, typer.Option(help="Without --init and --start: the network to train from nothing.")
@@ -103,6 +106,8 @@ def detector(
     """Train a detector, or go on with one.
 
     Examples:
+
+        passerby-train detector --data harvest/data.yaml --start passerby-nano --out runs/mine
 
         passerby-train detector --init yolox_nano.onnx --out runs/first
 

@@ -37,7 +37,7 @@ from training.evaluate import (
 from training.export import export_onnx
 from training.models.architectures import network_of
 from training.models.network import Network
-from training.models.pretrained import load_pretrained
+from training.models.pretrained import load_exported, load_pretrained
 from training.models.yolox import YoloxNano
 from training.overlap import iou
 from training.release import SHAPES, Release, Shape, manifest_of, write_release
@@ -79,8 +79,8 @@ def prepare(data: Path, root: Path | None) -> Prepared:
 class Start:
     """The weights to start from.
 
-    init: YOLOX-nano or PicoDet-S as ONNX. checkpoint: of this program; ``share`` of it and the rest of init, if both
-    are given. architecture: what to start untrained, if neither is.
+    init: YOLOX-nano or PicoDet-S as ONNX. checkpoint: of this program, or a model that it exported, by name or folder;
+    ``share`` of it and the rest of init, if both are given. architecture: what to start untrained, if neither is.
     """
 
     init: Path | None = None
@@ -94,12 +94,26 @@ class Start:
             if self.init is None:
                 return network_of(self.architecture, len(CLASSES))
             return load_pretrained(self.init, CLASSES)
-        network = load_weights(self.checkpoint)
+        network = _weights(self.checkpoint)
         if self.share < 1:
             if self.init is None:
                 raise UsageError("--share below 1 mixes with other weights", mend="name them with --init")
             network = interpolated(load_pretrained(self.init, CLASSES), network, self.share)
         return network
+
+
+def _weights(told: Path) -> Network:
+    """Of a checkpoint, or of a model of ours by its name or folder. Raises ModelError."""
+    if told.suffix == ".pt" or told.is_file():
+        return load_weights(told)
+    model = load_model(str(told))
+    if model.manifest.family != "passerby" or tuple(model.manifest.classes) != CLASSES:
+        known = ", ".join(model.manifest.classes)
+        raise ModelError(
+            f"{model.name}: its family is {model.manifest.family} and its classes are {known}",
+            mend=f"a detector that passerby-train exported is wanted, with the classes {', '.join(CLASSES)}",
+        )
+    return load_exported(model.path, len(CLASSES))
 
 
 def train_detector(

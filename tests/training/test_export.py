@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,13 +17,16 @@ from pipeline.errors import ModelError, UsageError  # noqa: E402
 from pipeline.inference.decoders import Gfl  # noqa: E402
 from pipeline.inference.manifest import Options, Thresholds  # noqa: E402
 from pipeline.inference.onnx import RunSettings, Session  # noqa: E402
+from pipeline.inference.store import load_model  # noqa: E402
 from training.datasets import CLASSES  # noqa: E402
 from training.export import Difference, compare, export_onnx  # noqa: E402
-from training.models.backbone import ConvUnit  # noqa: E402
+from training.models.backbone import Activation, ConvUnit  # noqa: E402
+from training.models.network import Network  # noqa: E402
 from training.models.picodet import PicoDet  # noqa: E402
-from training.models.pretrained import load_coco, load_pretrained  # noqa: E402
+from training.models.pretrained import load_coco, load_exported, load_pretrained  # noqa: E402
 from training.models.yolox import YoloxNano  # noqa: E402
 from training.release import Release, write_release  # noqa: E402
+from training.session import Start  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +153,38 @@ def test_the_published_picodet_says_the_same_in_our_network(shared: Path) -> Non
         few, _ = six(bgr)
     np.testing.assert_allclose(six.scores_of(few).numpy(), scores[..., [0, 1, 2, 3, 5, 7]], atol=1e-5)
     np.testing.assert_allclose(few[..., 6:].numpy(), sides, atol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["silu", "hardswish", "relu"])
+def test_an_exported_network_can_be_trained_on(network: YoloxNano, tmp_path: Path, activation: Activation) -> None:
+    bent = copy.deepcopy(network)
+    bent.become(activation)
+    _says_the_same_when_read_back(bent, tmp_path / "it.onnx")
+
+
+def test_an_exported_picodet_too(picodet: PicoDet, tmp_path: Path) -> None:
+    _says_the_same_when_read_back(picodet, tmp_path / "it.onnx")
+
+
+def _says_the_same_when_read_back(network: Network, path: Path) -> None:
+    path.write_bytes(export_onnx(network))
+    again = load_exported(path, len(CLASSES)).eval()
+    assert (again.architecture, again.activation) == (network.architecture, network.activation)
+    pictures = torch.rand(1, 3, 64, 96) * 255
+    with torch.no_grad():
+        assert torch.allclose(again(pictures)[0], network(pictures)[0], atol=1e-4)
+
+
+def test_training_starts_from_a_model_by_name_or_says_why_not() -> None:
+    nano = Start(checkpoint=Path("passerby-nano")).network()
+    assert (nano.architecture, nano.activation) == ("yolox-nano", "hardswish")
+    assert Start(checkpoint=Path("passerby-small")).network().architecture == "picodet-s"
+    picture = np.random.default_rng(1).integers(0, 255, (64, 96, 3), np.uint8)
+    compare(load_model("passerby-nano").read(), nano, [picture]).check()
+    with pytest.raises(ModelError, match="passerby-daylight: its family is classifier"):
+        Start(checkpoint=Path("passerby-daylight")).network()
+    with pytest.raises(ModelError, match="nobody"):
+        Start(checkpoint=Path("nobody")).network()
 
 
 def test_a_file_of_another_network_is_refused(tmp_path: Path, network: YoloxNano) -> None:

@@ -53,6 +53,10 @@ class Network(nn.Module):
         """The same for B x 3 x H x W RGB 0..255, with everything folded that can be: what an exported file holds."""
         raise NotImplementedError
 
+    def own_stem(self, weight: Tensor) -> Tensor:
+        """The weights of the first convolution from those of an exported file: what ``rgb_stem`` did, undone."""
+        raise NotImplementedError
+
     def features(self, stem: Tensor) -> tuple[Tensor, ...]:
         """What the heads look at, B x C x rows x columns a level."""
         raise NotImplementedError

@@ -170,6 +170,10 @@ class PicoDet(Network):
             turned.bias.copy_(own.bias)  # type: ignore[union-attr]
         return nn.Sequential(MeanAway(), turned, self.first.bend)
 
+    def own_stem(self, weight: Tensor) -> Tensor:
+        """Its columns turned to BGR."""
+        return weight.flip(1)
+
     def features(self, stem: Tensor) -> tuple[Tensor, ...]:
         """Of four levels; the last is made of the third's."""
         x3 = self.stage2(functional.max_pool2d(stem, 3, 2, 1))

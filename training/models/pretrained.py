@@ -1,4 +1,4 @@
-"""The convolutions of somebody's exported YOLOX-nano or PicoDet-S, into our network.
+"""The convolutions of an ONNX file into our network: a published YOLOX-nano or PicoDet-S, or one that we exported.
 
 An ONNX file keeps no module names worth matching, but it keeps the order in which convolutions are called; ours are
 called in the same order.
@@ -6,6 +6,7 @@ called in the same order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.errors import ModelError
 from training.models.architectures import ARCHITECTURES
+from training.models.backbone import Activation
 from training.models.network import Network
 from training.models.picodet import STD_BGR, PicoDet
 from training.models.yolox import YoloxNano
@@ -64,33 +66,54 @@ def called_convolutions(network: Network) -> list[nn.Conv2d]:
 
 
 def load_coco(path: Path) -> Network:
-    """The network with COCO's 80 classes, as in the file: the architecture that has as many convolutions.
+    """A published network with COCO's 80 classes, as in the file.
 
-    Raises ModelError when none has, or the shapes differ.
+    Raises ModelError when it is none of ours.
     """
+    return _filled(path, 80, _published_stem)
+
+
+def load_exported(path: Path, classes: int) -> Network:
+    """A network that ``training.export`` wrote, to train on. Raises ModelError when it is none of ours."""
+    network = _filled(path, classes, lambda network, weight: network.own_stem(weight))
+    network.activation = activation_in(path)
+    network.bend(1.0)
+    return network
+
+
+def activation_in(path: Path) -> Activation:
+    """Which activation a file that we exported has, or the published YOLOX-nano."""
+    operators = {node.op_type for node in onnx.load(str(path)).graph.node}
+    if "HardSwish" in operators:
+        return "hardswish"
+    return "relu" if "Relu" in operators else "silu"
+
+
+def _filled(path: Path, classes: int, stem: Callable[[Network, Tensor], Tensor]) -> Network:
+    """The architecture that has as many convolutions, with the file's. stem: the first one's weights, as ours are."""
     told = onnx_convolutions(path)
-    networks = [made(80) for made in ARCHITECTURES.values()]
+    networks = [made(classes) for made in ARCHITECTURES.values()]
     called = {id(each): called_convolutions(each) for each in networks}
     network = next((each for each in networks if len(called[id(each)]) == len(told)), None)
     if network is None:
         known = ", ".join(f"{each.architecture} {len(called[id(each)])}" for each in networks)
         raise ModelError(f"{path}: {len(told)} convolutions", mend=f"known are {known}")
-    for i, (conv, (weight, bias)) in enumerate(zip(called[id(network)], told, strict=True)):
-        if tuple(conv.weight.shape) != weight.shape:
-            raise ModelError(f"{path}: convolution {i} is {weight.shape}, ours {tuple(conv.weight.shape)}")
+    for i, (conv, (array, bias)) in enumerate(zip(called[id(network)], told, strict=True)):
+        weight = torch.from_numpy(array.copy())
+        weight = stem(network, weight) if i == 0 else weight
+        if conv.weight.shape != weight.shape:
+            raise ModelError(f"{path}: convolution {i} is {array.shape}, ours {tuple(conv.weight.shape)}")
         with torch.no_grad():
-            conv.weight.copy_(torch.from_numpy(weight.copy()))
+            conv.weight.copy_(weight)
             conv.bias.copy_(torch.from_numpy(bias.copy()))  # type: ignore[union-attr]
-    if isinstance(network, PicoDet):
-        _take_pixels(network)
     return network
 
 
-def _take_pixels(network: PicoDet) -> None:
-    """The published stem reads RGB divided by the deviation, ours BGR 0..255."""
-    with torch.no_grad():
-        weight = network.first.conv.weight
-        weight.copy_(weight.flip(1) / weight.new_tensor(STD_BGR).reshape(3, 1, 1))
+def _published_stem(network: Network, weight: Tensor) -> Tensor:
+    """YOLOX-nano's is ours; PicoDet's reads RGB divided by the deviation, ours BGR 0..255."""
+    if not isinstance(network, PicoDet):
+        return weight
+    return weight.flip(1) / weight.new_tensor(STD_BGR).reshape(3, 1, 1)
 
 
 def load_pretrained(path: Path, classes: tuple[str, ...]) -> Network:

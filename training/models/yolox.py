@@ -16,6 +16,9 @@ HARDSWISH_SCALE = 1.2
 """SiLU(x) is nearest to HardSwish(1.2 x) / 1.2: without a step of training the released weights keep 0.93 of their
 AP50 so, and 0.36 unscaled."""
 
+PATCHES = ((0, 0), (1, 0), (0, 1), (1, 1))
+"""Row and column of the 2x2 pixels, in the order of space_to_depth."""
+
 MAX_LOG_SIZE = 8.0
 """Boxes are at most e^8 cells wide: an untrained network must not overflow."""
 
@@ -80,10 +83,14 @@ class YoloxNano(Network):
         folded = nn.Conv2d(3, own.out_channels, 6, 2, 2)
         with torch.no_grad():
             folded.bias.copy_(own.bias)  # type: ignore[union-attr]
-            # Patches in the order of space_to_depth: (row, column) of the 2x2.
-            for patch, (row, column) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):
-                folded.weight[:, :, row::2, column::2] = own.weight[:, 3 * patch : 3 * patch + 3].flip(1)  # BGR to RGB
+            folded.weight.copy_(folded_stem(own.weight))
         return nn.Sequential(folded, self.backbone.stem.bend)
+
+    def own_stem(self, weight: Tensor) -> Tensor:
+        """One 6x6 convolution over RGB as the 3x3 convolution over four shifted copies of BGR."""
+        if weight.shape[1:] != (3, 6, 6):
+            return weight
+        return torch.cat([weight[:, :, row::2, column::2].flip(1) for row, column in PATCHES], 1)
 
     def features(self, stem: Tensor) -> tuple[Tensor, ...]:
         """Of three levels."""
@@ -106,3 +113,11 @@ class YoloxNano(Network):
     def log_scores_of(self, rows: Tensor) -> Tensor:
         """log(sigmoid(object) * sigmoid(class))."""
         return functional.logsigmoid(rows[..., 4:5]) + functional.logsigmoid(rows[..., 5:])
+
+
+def folded_stem(weight: Tensor) -> Tensor:
+    """A 3x3 convolution over four shifted copies of a BGR picture (N x 12 x 3 x 3) as one of 6x6 over RGB."""
+    folded = torch.zeros(weight.shape[0], 3, 6, 6)
+    for patch, (row, column) in enumerate(PATCHES):
+        folded[:, :, row::2, column::2] = weight[:, 3 * patch : 3 * patch + 3].flip(1)
+    return folded

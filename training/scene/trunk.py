@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import ModelError
 from training.models.backbone import Backbone, Bend
-from training.models.pretrained import called_convolutions, onnx_convolutions
-from training.models.yolox import YoloxNano
+from training.models.pretrained import activation_in, called_convolutions, onnx_convolutions
+from training.models.yolox import YoloxNano, folded_stem
 
 GRID = (3, 4)
 """Rows and columns that the features are pooled to."""
@@ -105,18 +104,9 @@ def trunk_convolutions(backbone: Backbone) -> list[nn.Module]:
     return [each for part in parts for each in part.modules() if isinstance(each, nn.Conv2d)]
 
 
-def folded_stem(weight: Tensor) -> Tensor:
-    """The 3x3 convolution over four shifted copies of a BGR picture, as one 6x6 convolution over RGB."""
-    folded = torch.zeros(weight.shape[0], 3, 6, 6)
-    for patch, (row, column) in enumerate(((0, 0), (1, 0), (0, 1), (1, 1))):  # as space_to_depth orders them
-        folded[:, :, row::2, column::2] = weight[:, 3 * patch : 3 * patch + 3].flip(1)
-    return folded
-
-
 def _bend(trunk: Trunk, path: Path) -> None:
     """Give every activation the one of the file."""
-    operators = {node.op_type for node in onnx.load(str(path)).graph.node}
+    activation = activation_in(path)
     for module in trunk.modules():
         if isinstance(module, Bend):
-            module.quicker = "hardswish" if "HardSwish" in operators else "relu"
-            module.share = 0.0 if "Sigmoid" in operators and "HardSwish" not in operators else 1.0
+            module.quicker, module.share = activation, 0.0 if activation == "silu" else 1.0
