@@ -42,7 +42,7 @@ def assign(scores: Tensor, predicted: Tensor, cells: Cells, boxes: Tensor, label
     it overlaps most. The target is the alignment, scaled so that an object's best cell is told its best IoU.
     """
     overlaps = iou(boxes[:, None], predicted[None])
-    vehicles = torch.tensor(VEHICLES)
+    vehicles = torch.tensor(VEHICLES, device=labels.device)
     known = labels != ANY_VEHICLE
     of_class = scores[:, labels.clamp(max=ANY_VEHICLE - 1)].T
     likely = torch.where(known[:, None], of_class, scores[:, vehicles].max(-1).values[None])
@@ -54,8 +54,8 @@ def assign(scores: Tensor, predicted: Tensor, cells: Cells, boxes: Tensor, label
     agreed = wanted[objects, at]
     at, objects = at[agreed], objects[agreed]
     strength, overlap = alignment[objects, at], overlaps[objects, at]
-    most = torch.zeros(len(boxes)).scatter_reduce_(0, objects, strength, "amax")
-    reach = torch.zeros(len(boxes)).scatter_reduce_(0, objects, overlap, "amax")
+    most = torch.zeros(len(boxes), device=boxes.device).scatter_reduce_(0, objects, strength, "amax")
+    reach = torch.zeros(len(boxes), device=boxes.device).scatter_reduce_(0, objects, overlap, "amax")
     targets = strength / (most[objects] + 1e-9) * reach[objects]
     guessed = vehicles[scores[at][:, vehicles].argmax(-1)]
     columns = torch.where(known[objects], labels[objects], guessed)

@@ -102,6 +102,7 @@ def detector(
     workers: Annotated[int, typer.Option(min=0, help="Processes that augment pictures.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Of torch. More than 1 pays only on an idle machine.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where --out stopped.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda; half precision where it is cuda.")] = "auto",
 ) -> None:
     """Train a detector, or go on with one.
 
@@ -130,6 +131,7 @@ def detector(
     """
     import torch
 
+    from training.devices import device_of
     from training.distributed import joined
     from training.release import shapes_of
     from training.session import Start, train_detector
@@ -142,8 +144,10 @@ def detector(
     )  # fmt: skip
     if shapes:
         recipe = replace(recipe, shapes=shapes_of(shapes))
-    with joined():
-        best = train_detector(data, root, Start(init, start, share, network.value), out, recipe, resume=resume)
+    where = device_of(device)
+    with joined(where):
+        started = Start(init, start, share, network.value)
+        best = train_detector(data, root, started, out, recipe, resume=resume, device=where)
     what = "share of vehicles named rightly" if recipe.learns == "names" else "mean AP50 of people and vehicles"
     typer.echo(f"best validation {best:.3f} ({what}); weights in {out}")
 

@@ -16,12 +16,12 @@ from torch import distributed, nn
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Be part of the processes that ``torchrun`` started (gloo; NCCL on GPUs), if it started any."""
+def joined(device: torch.device) -> Iterator[None]:
+    """Be part of the processes that ``torchrun`` started (gloo; NCCL where they train on GPUs), if it started any."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
         yield
         return
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
     finally:
@@ -68,12 +68,10 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         at += each.numel()
 
 
-def told_by_first(work: Callable[[], float]) -> float:
+def told_by_first(work: Callable[[], float], device: torch.device) -> float:
     """``work`` is done by the first process; all get what it found, so that all stop together."""
     rank, processes = place()
-    found = torch.tensor(work() if rank == 0 else 0.0, dtype=torch.float64)
+    found = torch.tensor(work() if rank == 0 else 0.0, dtype=torch.float64, device=device)
     if processes > 1:
-        if torch.cuda.is_available():
-            found = found.cuda()
         distributed.broadcast(found, 0)
     return float(found)

@@ -44,7 +44,7 @@ class ExportedDetector(nn.Module):
         boxes, scores = [], []
         for one, stride in zip(maps, network.strides, strict=True):
             # Level by level: its cells alone are folded away where the picture's size is fixed.
-            rows, cells = rows_of([one]), cells_of([(one.shape[-2], one.shape[-1])], (stride,))
+            rows, cells = rows_of([one]), cells_of([one], (stride,))
             boxes.append(network.boxes_of(rows, cells))
             scores.append(network.scores_of(rows))
         return torch.cat(boxes, 1), torch.cat(scores, 1)

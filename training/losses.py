@@ -30,6 +30,12 @@ class Targets(NamedTuple):
     labels: Sequence[Tensor]
     known: Tensor
 
+    def to(self, device: torch.device) -> Targets:
+        """On a device."""
+        return Targets(
+            [each.to(device) for each in self.boxes], [each.to(device) for each in self.labels], self.known.to(device)
+        )
+
 
 class Losses(NamedTuple):
     """Two scalars to add up."""

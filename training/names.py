@@ -42,7 +42,7 @@ def now_and_before(network: Network, start: Network, pictures: Tensor) -> tuple[
     with torch.no_grad():
         features = network.features(network.stem(pictures))
         maps = start.levels(features)
-        cells = cells_of([(one.shape[-2], one.shape[-1]) for one in maps], start.strides)
+        cells = cells_of(maps, start.strides)
         before = start.read(rows_of(maps), cells)
     return network.read(rows_of(network.levels(features)), cells), before
 
@@ -58,12 +58,12 @@ def names_losses(now: Predictions, before: Predictions, wanted: Targets) -> Loss
     scores = before.log_scores.exp()
     named, whole = scores.new_zeros(()), scores.new_zeros(())
     for i, (boxes, labels) in enumerate(zip(wanted.boxes, wanted.labels, strict=True)):
-        known = torch.isin(labels, torch.tensor(VEHICLES))
+        known = torch.isin(labels, torch.tensor(VEHICLES, device=labels.device))
         if not known.any():
             continue
         any_vehicle = torch.full_like(labels[known], ANY_VEHICLE)
         found = assign(scores[i], before.boxes[i], before.cells, boxes[known], any_vehicle)
-        among = now.log_scores[i, found.cells].index_fill(1, torch.tensor(OTHERS), -torch.inf)
+        among = now.log_scores[i, found.cells].index_fill(1, torch.tensor(OTHERS, device=labels.device), -torch.inf)
         apart = functional.cross_entropy(among, labels[known][found.objects], reduction="none")
         named, whole = named + (apart * found.targets).sum(), whole + found.targets.sum()
     held = _apart(_groups(now.log_scores), _groups(before.log_scores))

@@ -21,6 +21,7 @@ from pipeline.inference.store import Model, keep_model, load_model
 from training.augment import AugmentedPictures
 from training.card import Told, model_card
 from training.datasets import CLASSES, DataSpec, Sample, read_data_spec, read_samples
+from training.devices import CPU
 from training.evaluate import (
     GROUPS,
     MIN_SCORE,
@@ -117,19 +118,26 @@ def _weights(told: Path) -> Network:
 
 
 def train_detector(
-    data: Path, root: Path | None, start: Start, out: Path, recipe: Recipe, *, resume: bool = False
+    data: Path,
+    root: Path | None,
+    start: Start,
+    out: Path,
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    device: torch.device = CPU,
 ) -> float:
     """Train, or go on. Returns the best validation score."""
     if not resume and (out / CHECKPOINT).exists():
         raise UsageError(f"{out}: there is a run in it already", mend="add --resume, or name another --out")
     prepared = prepare(data, root)
     if resume:
-        training = Training.resume(out, recipe.epochs)
+        training = Training.resume(out, recipe.epochs, device)
         recipe = training.recipe
     else:
-        training = Training(start.network(), recipe, out)
+        training = Training(start.network(), recipe, out, device)
     if recipe.taught or recipe.learns == "names":
-        training.teacher = _teacher(start, recipe)
+        training.teacher = _teacher(start, recipe).to(device)
     pictures = AugmentedPictures(
         prepared.train, prepared.spec, recipe.shapes,
         count=recipe.pictures, batch=recipe.batch, seed=recipe.seed, strides=training.network.strides,

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from pipeline.errors import UsageError
 from training.augment import AugmentedPictures, collate
 from training.checkpoints import read_state, write_checkpoint
+from training.devices import CPU, halves
 from training.distributed import average_gradients, given_by_first, place, share_of, told_by_first
 from training.losses import Losses, Targets, detection_losses, distillation_losses
 from training.models.architectures import network_of
@@ -37,7 +38,8 @@ class Recipe:
     validation after which it stops (0: never). activation: at the end, if not the network's own; ``ramp``: steps on
     the way from SiLU to ReLU.
     taught: share of the loss that is the distance to the teacher, if there is one. learns: everything, or only which
-    vehicle it is (``training.names``); the teacher is then the start.
+    vehicle it is (``training.names``); the teacher is then the start. amp: half precision (bfloat16) where it runs on
+    a GPU that has it.
     """
 
     epochs: int = 8
@@ -54,6 +56,7 @@ class Recipe:
     activation: Activation | None = None
     ramp: int = 500
     taught: float = 0.0
+    amp: bool = True
     learns: Learns = "all"
     shapes: dict[tuple[int, int], float] = field(
         default_factory=lambda: {(416, 256): 0.5, (416, 416): 0.27, (544, 320): 0.23}
@@ -95,17 +98,22 @@ class RelativeAdamW:
 
     def restore(self, state: dict[str, Any]) -> None:
         """From a checkpoint."""
-        self.steps, self.means, self.squares = state["steps"], state["means"], state["squares"]
+        self.steps = state["steps"]
+        for ours, kept in ((self.means, state["means"]), (self.squares, state["squares"])):
+            for one, other in zip(ours, kept, strict=True):
+                one.copy_(other)  # wherever it lies
 
 
 class Training:
     """A network on its way: weights, their average, the optimiser, and what validation said."""
 
-    def __init__(self, network: Network, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, network: Network, recipe: Recipe, folder: Path, device: torch.device = CPU) -> None:
         torch.manual_seed(recipe.seed)
         network.become(recipe.activation or network.activation)
         self.teacher: Network | None = None
-        self.network = network.to(memory_format=torch.channels_last)
+        self.device = device
+        self.amp = recipe.amp and halves(device)
+        self.network = network.to(device).to(memory_format=torch.channels_last)
         self.averaged: Network = copy.deepcopy(self.network)
         self.recipe, self.folder = recipe, folder
         if recipe.learns == "names":
@@ -130,9 +138,10 @@ class Training:
             )  # fmt: skip
             bar = tqdm(batches, desc=f"epoch {self.epoch + 1}/{recipe.epochs}", unit="batch", disable=rank > 0)
             for images, wanted in bar:
-                inputs = images.float().contiguous(memory_format=torch.channels_last)
+                inputs = images.to(self.device).float().contiguous(memory_format=torch.channels_last)
                 self.network.bend(self._bent())
-                losses = self._losses(inputs, wanted)
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+                    losses = self._losses(inputs, wanted.to(self.device))
                 self.network.zero_grad()
                 (losses.scores + losses.boxes).backward()  # type: ignore[no-untyped-call]
                 average_gradients(self.network.parameters())
@@ -142,7 +151,7 @@ class Training:
                 self._average()
                 bar.set_postfix(_shown(losses))
             self.averaged.bend(1.0)  # as it will run, also while it is still on its way there
-            self.history.append(told_by_first(lambda: validate(self.averaged)))
+            self.history.append(told_by_first(lambda: validate(copy.deepcopy(self.averaged).to(CPU)), self.device))
             if self.history[-1] == max(self.history):
                 self.save(BEST)
             self.epoch += 1
@@ -204,11 +213,11 @@ class Training:
         write_checkpoint(self.folder / name, state)
 
     @classmethod
-    def resume(cls, folder: Path, epochs: int | None = None) -> Self:
+    def resume(cls, folder: Path, epochs: int | None = None, device: torch.device = CPU) -> Self:
         """Go on where a checkpoint stopped. epochs: another end than planned (the cosine then ends there)."""
         state = read_checkpoint(folder / CHECKPOINT)
         told = state["recipe"] | ({"epochs": epochs} if epochs is not None else {})
-        training = cls(_network(state), Recipe(**told), folder)
+        training = cls(_network(state), Recipe(**told), folder, device)
         training.network.load_state_dict(state["network"])
         training.averaged.load_state_dict(state["averaged"])
         training.optimizer.restore(state["optimizer"])

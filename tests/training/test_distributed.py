@@ -36,7 +36,7 @@ def noted(self, *args, **kwargs):
 Training.__init__ = noted
 data, out = Path(sys.argv[1]), Path(sys.argv[2])
 recipe = Recipe(epochs=1, pictures=8, batch=4, workers=0, warmup=1, shapes={(64, 64): 1.0})
-with joined():
+with joined(torch.device("cpu")):
     train_detector(data, None, Start(), out / "run", recipe)
     torch.save(made[0].network.state_dict(), out / f"rank{place()[0]}.pt")
 """
@@ -49,7 +49,7 @@ def test_alone_nothing_changes() -> None:
     weight.grad = torch.tensor([1.0, 2.0])
     average_gradients([weight])
     assert weight.grad.tolist() == [1.0, 2.0]
-    assert told_by_first(lambda: 0.5) == 0.5
+    assert told_by_first(lambda: 0.5, torch.device("cpu")) == 0.5
 
 
 def test_of_every_batch_each_process_takes_its_part(monkeypatch: pytest.MonkeyPatch) -> None:

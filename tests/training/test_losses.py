@@ -14,7 +14,7 @@ from training.models.network import Predictions, cells_of  # noqa: E402
 from training.models.yolox import YoloxNano  # noqa: E402
 from training.overlap import giou, iou  # noqa: E402
 
-CELLS = cells_of([(8, 8), (4, 4), (2, 2)], YoloxNano.strides)
+CELLS = cells_of([torch.zeros(side, side) for side in (8, 4, 2)], YoloxNano.strides)
 PERSON = 0
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from pipeline.errors import ModelError, UsageError
 from pipeline.inference.store import Model, keep_model, load_model
@@ -24,6 +23,7 @@ from training.classifier.trainer import (
     probabilities,
     read_classifier_checkpoint,
 )
+from training.devices import device_of
 
 SHARE = 0.2
 """Of the scenes of each class, for validation."""
@@ -41,13 +41,6 @@ class Source:
     def read(self, recipe: Recipe) -> PictureSet:
         """All of its pictures."""
         return read_pictures(self.data, self.root, recipe.shape, show=True)
-
-
-def device_of(told: str) -> str:
-    """``auto`` is the GPU where there is one."""
-    if told != "auto":
-        return told
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def train_classifier(

@@ -19,6 +19,7 @@ from pipeline.inference.classifier import stretched
 from training.checkpoints import read_state, write_checkpoint
 from training.classifier.network import SHAPE, Classifier
 from training.classifier.pictures import Picture, VariedPictures
+from training.devices import CPU
 from training.optimizers import Optimizer, optimizer_of
 from training.scalars import Scalars
 
@@ -55,10 +56,10 @@ class Recipe:
 class Training:
     """A network on its way, its optimiser, and what validation said."""
 
-    def __init__(self, classes: Sequence[str], recipe: Recipe, folder: Path, device: str = "cpu") -> None:
+    def __init__(self, classes: Sequence[str], recipe: Recipe, folder: Path, device: torch.device = CPU) -> None:
         torch.manual_seed(recipe.seed)
         self.classes, self.recipe, self.folder = tuple(classes), recipe, folder
-        self.device = torch.device(device)
+        self.device = device
         network = Classifier(len(classes), recipe.channels, recipe.dropout)
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = optimizer_of(recipe.optimizer, self.network.parameters(), recipe.step, recipe.weight_decay)
@@ -133,7 +134,7 @@ class Training:
         write_checkpoint(self.folder / name, state)
 
     @classmethod
-    def resume(cls, folder: Path, epochs: int | None = None, device: str = "cpu") -> Self:
+    def resume(cls, folder: Path, epochs: int | None = None, device: torch.device = CPU) -> Self:
         """Go on where a checkpoint stopped. epochs: another end than planned (the cosine then ends there)."""
         state = read_classifier_checkpoint(folder / CHECKPOINT)
         told = state["recipe"] | ({"epochs": epochs} if epochs is not None else {})

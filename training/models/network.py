@@ -89,14 +89,15 @@ class Network(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Cells]:
         maps = self.levels(self.features(self.stem(pictures)))
-        return rows_of(maps), cells_of([(one.shape[-2], one.shape[-1]) for one in maps], self.strides)
+        return rows_of(maps), cells_of(maps, self.strides)
 
     def predicted(self, pictures: Tensor) -> Predictions:
         """What it says of pictures, read."""
         return self.read(*self(pictures))
 
     def read(self, rows: Tensor, cells: Cells) -> Predictions:
-        """Rows of raw numbers as boxes and scores."""
+        """Rows of raw numbers as boxes and scores, float32 (half precision is too coarse for either)."""
+        rows = rows.float()
         return Predictions(self.boxes_of(rows, cells), self.log_scores_of(rows), cells)
 
 
@@ -105,11 +106,12 @@ def rows_of(maps: list[Tensor]) -> Tensor:
     return torch.cat([one.flatten(2) for one in maps], 2).transpose(1, 2)
 
 
-def cells_of(sizes: list[tuple[int, int]], strides: tuple[int, ...]) -> Cells:
-    """The cells of levels of ``(rows, columns)``."""
+def cells_of(maps: list[Tensor], strides: tuple[int, ...]) -> Cells:
+    """The cells of levels, ... x rows x columns each; on the device of the maps."""
     corners, pixels = [], []
-    for (rows, columns), stride in zip(sizes, strides, strict=True):
-        y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    for one, stride in zip(maps, strides, strict=True):
+        rows, columns, device = one.shape[-2], one.shape[-1], one.device
+        y, x = torch.meshgrid(torch.arange(rows, device=device), torch.arange(columns, device=device), indexing="ij")
         corners.append(torch.stack([x, y], -1).reshape(-1, 2).float())
-        pixels.append(torch.full((rows * columns, 1), float(stride)))
+        pixels.append(torch.full((rows * columns, 1), float(stride), device=device))
     return Cells(torch.cat(corners), torch.cat(pixels))

@@ -192,7 +192,7 @@ class PicoDet(Network):
     def boxes_of(self, rows: Tensor, cells: Cells) -> Tensor:
         """Each side as far from the cell's middle pixel as its distribution expects."""
         shares = rows[..., self.classes :].reshape(*rows.shape[:-1], 4, BINS).softmax(-1)
-        distances = (shares * torch.arange(BINS, dtype=shares.dtype)).sum(-1) * cells.strides
+        distances = (shares * torch.arange(BINS, dtype=shares.dtype, device=shares.device)).sum(-1) * cells.strides
         middles = cells.centers - 0.5
         return torch.cat([middles - distances[..., :2], middles + distances[..., 2:]], -1)
 
