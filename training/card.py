@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.inference.manifest import Thresholds
 from training.datasets import DataSpec, Sample
 from training.evaluate import Score, table
-from training.export import MAX_BOX_DIFFERENCE_PX, MAX_SCORE_DIFFERENCE
+from training.export import Precision, parity_told
 from training.scenes import SEED, SHARE, Split
 
 
@@ -17,8 +17,8 @@ from training.scenes import SEED, SHARE, Split
 class Told:
     """What a card is written from.
 
-    architecture, weights: of the network, how many it has. remarks: paragraphs by whoever released it
-    (``--remarks FILE``).
+    architecture, weights: of the network, how many it has. precision: of the exported file. remarks: paragraphs by
+    whoever released it (``--remarks FILE``).
     """
 
     name: str
@@ -29,6 +29,7 @@ class Told:
     thresholds: Thresholds
     architecture: str
     weights: int
+    precision: Precision = "fp32"
     remarks: str = ""
 
 
@@ -64,8 +65,7 @@ def model_card(told: Told, spec: DataSpec, samples: Sequence[Sample], split: Spl
         "kinds of sets (p people, v vehicles) of 20 pictures or more; every model through the same detector code, with "
         "suppression by group. CPU ms: one thread, network and decoding, medians measured in turn in one run on a "
         f"shared machine: read them against each other.\n\n{table(scores)}",
-        f"## Parity\n\nONNX Runtime and torch differ by at most {MAX_SCORE_DIFFERENCE:g} in a score and "
-        f"{MAX_BOX_DIFFERENCE_PX:g} px in a box on validation pictures, or nothing is exported.",
+        f"## Parity\n\n{parity_told(told.precision)}",
         f"## Thresholds\n\nscore {told.thresholds.score}, low {told.thresholds.low}, suppression above IoU "
         f"{told.thresholds.nms_iou}: chosen on validation.",
     ]

@@ -7,12 +7,13 @@ classes] 0..1. The free dimensions are named batch, height and width; a session 
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -25,26 +26,32 @@ from pipeline.inference.onnx import RunSettings, Session
 from training.models.network import Network, cells_of, rows_of
 
 OPSET = 17
-MAX_SCORE_DIFFERENCE = 1e-3
-MAX_BOX_DIFFERENCE_PX = 0.1
+Precision = Literal["fp32", "fp16"]
+MAX_SCORE_DIFFERENCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 0.05}
+MAX_BOX_DIFFERENCE_PX: dict[Precision, float] = {"fp32": 0.1, "fp16": 4.0}
 SHOWN_SCORE = 0.05
 """Boxes are compared where a class scores at least this: nobody uses the others."""
 
 
 class ExportedDetector(nn.Module):
-    """The detector as the file holds it: uint8 RGB NHWC in, boxes and scores out."""
+    """The detector as the file holds it: uint8 RGB NHWC in, boxes and scores out, float32 in any precision.
 
-    def __init__(self, network: Network) -> None:
+    fp16: the convolutions are in half precision; boxes, in which 11 bits would be half a pixel, and scores are not.
+    """
+
+    def __init__(self, network: Network, precision: Precision = "fp32") -> None:
         super().__init__()
-        self.network, self.stem = network, network.rgb_stem()
+        self.dtype = torch.float16 if precision == "fp16" else torch.float32
+        self.network = copy.deepcopy(network).to(self.dtype)
+        self.stem = network.rgb_stem().to(self.dtype)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         network = self.network
-        maps = network.levels(network.features(self.stem(image.permute(0, 3, 1, 2).float())))
+        maps = network.levels(network.features(self.stem(image.permute(0, 3, 1, 2).to(self.dtype))))
         boxes, scores = [], []
         for one, stride in zip(maps, network.strides, strict=True):
             # Level by level: its cells alone are folded away where the picture's size is fixed.
-            rows, cells = rows_of([one]), cells_of([one], (stride,))
+            rows, cells = rows_of([one]).float(), cells_of([one], (stride,))
             boxes.append(network.boxes_of(rows, cells))
             scores.append(network.scores_of(rows))
         return torch.cat(boxes, 1), torch.cat(scores, 1)
@@ -58,19 +65,26 @@ class Difference:
     box_px: float
     pictures: int
 
-    def check(self) -> None:
+    def told(self) -> str:
+        """In words."""
+        return (
+            f"from torch at most {self.score:.2g} in a score, {self.box_px:.2g} px in a box ({self.pictures} pictures)"
+        )
+
+    def check(self, precision: Precision = "fp32") -> None:
         """Raise ModelError when the export may not be used."""
-        if not (self.score <= MAX_SCORE_DIFFERENCE and self.box_px <= MAX_BOX_DIFFERENCE_PX):
+        score, box_px = MAX_SCORE_DIFFERENCE[precision], MAX_BOX_DIFFERENCE_PX[precision]
+        if not (self.score <= score and self.box_px <= box_px):
             raise ModelError(
                 f"ONNX Runtime and torch differ by {self.score:.2g} in scores and {self.box_px:.2g} px in boxes; "
-                f"allowed are {MAX_SCORE_DIFFERENCE:g} and {MAX_BOX_DIFFERENCE_PX:g}: nothing was written",
+                f"allowed are {score:g} and {box_px:g} in {precision}: nothing was written",
                 mend="check the exporter's version and the weights (a score of nan means a broken run)",
             )
 
 
-def export_onnx(detector: Network) -> bytes:
+def export_onnx(detector: Network, precision: Precision = "fp32") -> bytes:
     """The detector as the bytes of an ONNX file."""
-    module = ExportedDetector(detector).eval()
+    module = ExportedDetector(detector, precision).eval()
     example = torch.zeros(2, 64, 96, 3, dtype=torch.uint8)
     axes = {
         "image": {0: "batch", 1: "height", 2: "width"},
@@ -89,10 +103,24 @@ def export_onnx(detector: Network) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def precision_of(data: bytes) -> Precision:
+    """Of the weights in an ONNX file."""
+    kinds = {each.data_type for each in onnx.load_from_string(data).graph.initializer}
+    return "fp16" if onnx.TensorProto.FLOAT16 in kinds else "fp32"
+
+
+def parity_told(precision: Precision) -> str:
+    """The sentence of a card that `passerby models promote --gate` looks for."""
+    return (
+        f"ONNX Runtime and torch differ by at most {MAX_SCORE_DIFFERENCE[precision]:g} in a score and "
+        f"{MAX_BOX_DIFFERENCE_PX[precision]:g} px in a box on validation pictures, or nothing is exported."
+    )
+
+
 def compare(data: bytes, detector: Network, pictures: Sequence[NDArray[np.uint8]]) -> Difference:
     """Run both on pictures (each H x W x 3 uint8 RGB, H and W multiples of 32) and tell how far they are apart.
 
-    torch runs the network as it was trained, without what the export folds.
+    torch runs the network as it was trained, in float32, without what the export folds.
     """
     score = box = 0.0
     for picture in pictures:

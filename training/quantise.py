@@ -23,10 +23,14 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ModelError, UsageError
 from pipeline.inference.store import keep_model
-from training.datasets import DataSpec, Sample
+from training.datasets import CLASSES, DataSpec, Sample
 from training.evaluate import GROUPS, Contender, Score, evaluate, fitted, picture_of, table
+from training.export import Difference, compare
+from training.models.pretrained import load_exported
 
 Calibration = Literal["minmax", "percentile", "entropy"]
+COMPARED = 9
+"""Pictures on which INT8 is compared with torch."""
 _CONVOLUTIONS = frozenset({"Conv", "Gemm", "MatMul"})
 
 
@@ -36,7 +40,8 @@ class QuantiseSettings:
 
     float_head: leave the last convolutions float, too. reduce_range: weights of 7 bits, without which CPUs that have
     AVX2 but no VNNI overflow in their 16-bit sums. per_channel: a scale for each channel of the weights.
-    max_loss: of AP50 in any group and view. min_speedup: against fp32 in the same run.
+    max_loss: of AP50 in any group and view. min_speedup: against fp32 in the same run. max_difference: of a score, from
+    torch's, where the network is one of ours.
     """
 
     calibration: Calibration = "percentile"
@@ -47,11 +52,15 @@ class QuantiseSettings:
     per_channel: bool = True
     max_loss: float = 0.01
     min_speedup: float = 1.5
+    max_difference: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was measured. loss: the largest, in AP50. speedup: of the least sped-up view. kept: whether both suffice."""
+    """What was measured. loss: the largest, in AP50. speedup: of the least sped-up view. kept: whether all suffices.
+
+    difference: from the network in torch, on validation pictures; None where it is not one of ours.
+    """
 
     settings: QuantiseSettings
     scores: list[Score]
@@ -59,6 +68,7 @@ class Outcome:
     speedup: float
     bytes_before: int
     bytes_after: int
+    difference: Difference | None
     kept: bool
 
     def verdict(self) -> str:
@@ -68,6 +78,8 @@ class Outcome:
             f"as fast (wanted {self.settings.min_speedup:g}), has {self.bytes_after / 1e6:.2f} MB "
             f"(fp32 {self.bytes_before / 1e6:.2f})"
         )
+        if self.difference is not None:
+            told += f", is {self.difference.told()} (allowed {self.settings.max_difference:g} in a score)"
         return told + (": kept" if self.kept else ": not kept")
 
 
@@ -170,7 +182,8 @@ def quantised_model(
         candidate = keep_model(data, manifest, None, Path(folder) / to.name)
         rival = Contender(f"{to.name} {contender.shape[0]}x{contender.shape[1]}", candidate, contender.shape)
         scores = evaluate([contender, rival], validation, spec, show=show)
-    outcome = _judged(settings, scores, len(before), len(data))
+    sizes = (len(before), len(data))
+    outcome = _judged(settings, scores, sizes, _from_torch(contender, data, validation, spec))
     to.parent.mkdir(parents=True, exist_ok=True)
     told = asdict(outcome) | {"verdict": outcome.verdict()}
     to.with_name(f"{to.name}.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
@@ -180,11 +193,24 @@ def quantised_model(
     return outcome
 
 
-def _judged(settings: QuantiseSettings, scores: list[Score], before: int, after: int) -> Outcome:
-    """scores: of each view fp32, then INT8."""
+def _from_torch(contender: Contender, data: bytes, samples: Sequence[Sample], spec: DataSpec) -> Difference | None:
+    """How far the quantised network is from torch, on some of the samples."""
+    manifest = contender.model.manifest
+    if manifest.family != "passerby" or tuple(manifest.classes) != CLASSES:
+        return None
+    network = load_exported(contender.model.path, len(CLASSES))
+    feeds = calibration_feeds(contender, samples, spec, COMPARED)
+    return compare(data, network, [np.asarray(feed[manifest.input.name][0], np.uint8) for feed in feeds])
+
+
+def _judged(
+    settings: QuantiseSettings, scores: list[Score], sizes: tuple[int, int], difference: Difference | None
+) -> Outcome:
+    """scores: of each view fp32, then INT8. sizes: bytes, before and after."""
     pairs = list(zip(scores[::2], scores[1::2], strict=True))
     losses = [whole.mean[group] - small.mean[group] for whole, small in pairs for group in GROUPS]
     loss = max((each for each in losses if np.isfinite(each)), default=float("nan"))
     speedup = min(whole.cost_ms / max(small.cost_ms, 1e-9) for whole, small in pairs)
-    kept = bool(loss <= settings.max_loss and speedup >= settings.min_speedup)
-    return Outcome(settings, scores, loss, speedup, before, after, kept)
+    near = difference is None or difference.score <= settings.max_difference
+    kept = bool(loss <= settings.max_loss and speedup >= settings.min_speedup and near)
+    return Outcome(settings, scores, loss, speedup, *sizes, difference, kept)

@@ -16,7 +16,7 @@ from pipeline.inference.manifest import InputShape, Manifest, ModelInput, Thresh
 from pipeline.inference.onnx import RunSettings, Session
 from pipeline.inference.store import Model, keep_model
 from training.costs import interleaved_ms
-from training.export import compare, export_onnx
+from training.export import Difference, Precision, compare, export_onnx
 from training.models.network import Network
 
 MAX_BYTES = 8_000_000
@@ -94,14 +94,16 @@ def write_release(
     folder: Path,
     pictures: Sequence[NDArray[np.uint8]],
     shapes: Sequence[Shape] = SHAPES,
-) -> Model:
+    precision: Precision = "fp32",
+) -> tuple[Model, Difference]:
     """Export, compare with torch on ``pictures`` (H x W x 3 uint8 RGB, sides multiples of 32), write the folder.
 
     Raises ModelError, and writes nothing, when the two differ or the file is too large to ship.
     """
-    data = export_onnx(detector)
-    compare(data, detector, pictures).check()
+    data = export_onnx(detector, precision)
+    apart = compare(data, detector, pictures)
+    apart.check(precision)
     if len(data) > MAX_BYTES:
         raise ModelError(f"{folder}: the network has {len(data)} bytes, a model that ships at most {MAX_BYTES}")
     manifest = manifest_of(release, data, shapes, shape_costs_ms(data, shapes))
-    return keep_model(data, manifest, release.card, folder)
+    return keep_model(data, manifest, release.card, folder), apart

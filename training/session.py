@@ -35,7 +35,7 @@ from training.evaluate import (
     score_found,
     truth_of,
 )
-from training.export import export_onnx
+from training.export import Difference, Precision, export_onnx, parity_told, precision_of
 from training.models.architectures import network_of
 from training.models.network import Network
 from training.models.pretrained import load_exported, load_pretrained
@@ -183,8 +183,10 @@ def release_checkpoint(
     share: float,
     version: str,
     shapes: Sequence[Shape] = SHAPES,
-) -> Model:
-    """Export a checkpoint, mixed with the start weights, with thresholds chosen on validation at the first shape."""
+    precision: Precision = "fp32",
+) -> tuple[Model, Difference]:
+    """Export a checkpoint (or a model of ours), mixed with the start weights, with thresholds chosen on validation at
+    the first shape; and how far it is from torch."""
     network = Start(init, checkpoint, share).network()
     prepared = prepare(data, root)
     pictures = [picture_of(each, prepared.spec, "16:9") for each in prepared.validation]
@@ -193,8 +195,9 @@ def release_checkpoint(
         whole = contender.detector(MIN_SCORE)
         thresholds = choose_thresholds(pictures, detect_all(whole, pictures))
         shown = [_letterboxed(whole, each) for each in pictures[:: max(1, len(pictures) // COMPARED)]]
-    card = f"# {to.name} {version}\n\nThe card is written by `passerby-train card`.\n"
-    return write_release(network, Release(to.name, version, CLASSES, thresholds, card), to, shown, shapes)
+    parity = f"## Parity\n\n{parity_told(precision)}"
+    card = f"# {to.name} {version}\n\nThe whole card is written by `passerby-train card`.\n\n{parity}\n"
+    return write_release(network, Release(to.name, version, CLASSES, thresholds, card), to, shown, shapes, precision)
 
 
 def choose_thresholds(pictures: list[Picture], found: list[Detections]) -> Thresholds:
@@ -251,7 +254,7 @@ def write_card(
     recipe, network = read_checkpoint(checkpoint)["recipe"], load_weights(checkpoint)
     facts = Told(
         model.name, model.manifest.version, command, recipe, share, model.manifest.thresholds,
-        network.architecture, sum(each.numel() for each in network.parameters()), remarks,
+        network.architecture, sum(each.numel() for each in network.parameters()), precision_of(model.read()), remarks,
     )  # fmt: skip
     text = model_card(facts, prepared.spec, prepared.samples, prepared.split, told)
     return keep_model(model.read(), model.manifest, text, folder)

@@ -19,7 +19,7 @@ from pipeline.inference.manifest import Options, Thresholds  # noqa: E402
 from pipeline.inference.onnx import RunSettings, Session  # noqa: E402
 from pipeline.inference.store import load_model  # noqa: E402
 from training.datasets import CLASSES  # noqa: E402
-from training.export import Difference, compare, export_onnx  # noqa: E402
+from training.export import Difference, compare, export_onnx, precision_of  # noqa: E402
 from training.models.backbone import Activation, ConvUnit  # noqa: E402
 from training.models.network import Network  # noqa: E402
 from training.models.picodet import PicoDet  # noqa: E402
@@ -85,12 +85,27 @@ def test_picodet_too_is_one_file_for_every_multiple_of_32(picodet: PicoDet) -> N
         picodet.become("relu")
 
 
+@pytest.mark.parametrize("made", ["network", "picodet"])
+def test_in_half_precision_the_convolutions_alone_are_half(made: str, request: pytest.FixtureRequest) -> None:
+    network: Network = request.getfixturevalue(made)
+    data, whole = export_onnx(network, "fp16"), export_onnx(network)
+    assert (precision_of(data), precision_of(whole)) == ("fp16", "fp32")
+    assert len(data) < 0.6 * len(whole)
+    told = compare(data, network, [_picture(96, 64)])
+    told.check("fp16")
+    assert told.score > 0
+    assert next(network.parameters()).dtype == torch.float32  # what was exported is a copy
+    session = Session(data, name="it", settings=RunSettings())
+    assert (session.inputs[0].dtype, session.inputs[0].shape) == ("uint8", ("batch", "height", "width", 3))
+    assert all(each.dtype == np.float32 for each in session.run({"image": _picture(96, 64)[None]}, ["boxes", "scores"]))
+
+
 def test_an_export_that_differs_is_refused_and_nothing_is_written(
     network: YoloxNano, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = YoloxNano(len(CLASSES)).eval()
     data = export_onnx(other)
-    monkeypatch.setattr("training.release.export_onnx", lambda _: data)
+    monkeypatch.setattr("training.release.export_onnx", lambda *_: data)
     release = Release("tiny", "1", CLASSES, Thresholds(), "# card")
     with pytest.raises(ModelError, match="differ"):
         write_release(network, release, tmp_path / "tiny", [_picture(64, 64)], [(64, 64)])
@@ -99,8 +114,15 @@ def test_an_export_that_differs_is_refused_and_nothing_is_written(
 
 @pytest.mark.parametrize("told", [Difference(2e-3, 0, 1), Difference(0, 0.2, 1), Difference(float("inf"), 0, 1)])
 def test_a_difference_is_refused(told: Difference) -> None:
-    with pytest.raises(ModelError, match="nothing was written"):
+    with pytest.raises(ModelError, match=r"allowed are 0\.001 and 0\.1 in fp32: nothing was written"):
         told.check()
+
+
+def test_half_precision_may_differ_by_more_but_not_by_much() -> None:
+    Difference(0.049, 3.9, 1).check("fp16")
+    for told in (Difference(0.051, 3.9, 1), Difference(0.0, 4.1, 1)):
+        with pytest.raises(ModelError, match=r"allowed are 0\.05 and 4 in fp16"):
+            told.check("fp16")
 
 
 def test_not_a_number_is_a_difference(network: YoloxNano) -> None:

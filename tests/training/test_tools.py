@@ -26,7 +26,7 @@ from training.cli import app  # noqa: E402
 from training.datasets import CLASSES  # noqa: E402
 from training.evaluate import Score  # noqa: E402
 from training.explain import classifier_heat, detector_heat, weighted  # noqa: E402
-from training.export import export_onnx  # noqa: E402
+from training.export import Difference, export_onnx  # noqa: E402
 from training.models.yolox import YoloxNano  # noqa: E402
 from training.quantise import QuantiseSettings, _judged, left_float, quantise  # noqa: E402
 from training.tune import table, tune  # noqa: E402
@@ -139,11 +139,16 @@ def test_the_gate_wants_both_accuracy_and_speed() -> None:
         return Score("it", (64, 64), "16:9", {"person": ap, "vehicle": 0.7}, {}, {}, ms)
 
     settings = QuantiseSettings(max_loss=0.01, min_speedup=1.5)
-    assert _judged(settings, [score(0.60, 15), score(0.595, 9)], 4, 1).kept
-    assert not _judged(settings, [score(0.60, 15), score(0.58, 9)], 4, 1).kept
-    assert not _judged(settings, [score(0.60, 15), score(0.60, 11)], 4, 1).kept
+    assert _judged(settings, [score(0.60, 15), score(0.595, 9)], (4, 1), None).kept
+    assert not _judged(settings, [score(0.60, 15), score(0.58, 9)], (4, 1), None).kept
+    assert not _judged(settings, [score(0.60, 15), score(0.60, 11)], (4, 1), None).kept
+    good = [score(0.60, 15), score(0.60, 9)]
+    assert _judged(settings, good, (4, 1), Difference(0.19, 40.0, 9)).kept
+    far = _judged(settings, good, (4, 1), Difference(0.21, 0.1, 9))
+    assert not far.kept
+    assert "from torch at most 0.21 in a score, 0.1 px in a box (9 pictures) (allowed 0.2 in a score)" in far.verdict()
     # The worst view counts.
-    slow = _judged(settings, [score(0.6, 15), score(0.6, 9), score(0.6, 15), score(0.6, 14)], 4, 1)
+    slow = _judged(settings, [score(0.6, 15), score(0.6, 9), score(0.6, 15), score(0.6, 14)], (4, 1), None)
     assert slow.speedup == pytest.approx(15 / 14)
     assert "not kept" in slow.verdict()
 
@@ -167,6 +172,8 @@ def test_int8_that_fails_is_not_written_but_its_figures_are(
     assert not to.exists()
     measured = json.loads((to.parent / "tiny-int8.json").read_text("utf-8"))
     assert measured["speedup"] < 1000
+    assert measured["difference"]["pictures"] == 2
+    assert measured["difference"]["score"] < 1e-3  # it is the network as it was
     assert measured["kept"] is False
 
 

@@ -26,6 +26,7 @@ def quantise(
     reduce_range: Annotated[bool, typer.Option(help="7-bit weights: for CPUs without VNNI.")] = True,
     max_loss: Annotated[float, typer.Option(min=0, help="Of AP50, in any group and view.")] = 0.01,
     min_speedup: Annotated[float, typer.Option(min=0, help="Against fp32, in the same run.")] = 1.5,
+    max_difference: Annotated[float, typer.Option(min=0, help="Of a score from torch's, on real pictures.")] = 0.2,
     threads: Annotated[int, typer.Option(min=1)] = 1,
 ) -> None:
     """Make an INT8 model, measure it beside fp32 on the validation split, keep it if it passes the gate.
@@ -46,7 +47,7 @@ def quantise(
     torch.set_num_threads(threads)
     settings = QuantiseSettings(
         calibration=calibration, pictures=pictures, float_head=float_head, reduce_range=reduce_range,  # type: ignore[arg-type]
-        max_loss=max_loss, min_speedup=min_speedup,
+        max_loss=max_loss, min_speedup=min_speedup, max_difference=max_difference,
     )  # fmt: skip
     prepared = prepare(data, root)
     outcome = quantised_model(
