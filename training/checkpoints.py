@@ -20,6 +20,11 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     partial.replace(path)
 
 
+def is_checkpoint(told: Path) -> bool:
+    """Whether a path means a checkpoint, there or not, and no model's name or folder."""
+    return told.suffix == ".pt" or told.is_file()
+
+
 def read_state(path: Path, made_by: str, *, keys: Collection[str] = (), task: str | None = None) -> dict[str, Any]:
     """What a checkpoint of ``made_by`` holds: at least ``keys``, for ``task`` if one is named.
 

@@ -231,11 +231,12 @@ def export(
 
         passerby-train export --checkpoint runs/first/best.pt --init yolox_nano.onnx --share 0.8 --to models/mine
     """
+    from training.checkpoints import is_checkpoint
     from training.release import SHAPES, shapes_of
     from training.session import release_checkpoint
     from training.trainer import task_of
 
-    if checkpoint.suffix == ".pt" and task_of(checkpoint) == "classification":
+    if is_checkpoint(checkpoint) and task_of(checkpoint) == "classification":
         from training.classifier.session import Source, release_classifier
 
         classifier, far = release_classifier(checkpoint, to, Source(data, root), version)

@@ -29,6 +29,8 @@ OPSET = 17
 Precision = Literal["fp32", "fp16"]
 MAX_SCORE_DIFFERENCE: dict[Precision, float] = {"fp32": 1e-3, "fp16": 0.05}
 MAX_BOX_DIFFERENCE_PX: dict[Precision, float] = {"fp32": 0.1, "fp16": 4.0}
+COMPARED = 9
+"""Pictures on which an export is compared with torch."""
 SHOWN_SCORE = 0.05
 """Boxes are compared where a class scores at least this: nobody uses the others."""
 

@@ -61,7 +61,7 @@ def detection_losses(told: Predictions, wanted: Targets) -> Losses:
         apart = 1 - giou(predicted[i, found.cells], boxes[found.objects])
         box_loss = box_loss + (apart * found.targets).sum()
     whole = targets.sum().clamp(min=1.0)
-    log_others = torch.log1p(-scores.clamp(max=1 - 1e-6))
+    log_others = log_of_others(log_scores)
     entropy = -(targets * log_scores + (1 - targets) * log_others) * counted
     return Losses(entropy.sum() / whole, BOX_WEIGHT * box_loss / whole)
 
@@ -73,11 +73,16 @@ def distillation_losses(told: Predictions, taught: Predictions) -> Losses:
     (Hinton, Vinyals, Dean 2015, arXiv 1503.02531).
     """
     wanted, log_scores = taught.log_scores.exp(), told.log_scores
-    log_others = torch.log1p(-log_scores.exp().clamp(max=1 - 1e-6))
+    log_others = log_of_others(log_scores)
     entropy = -(wanted * log_scores + (1 - wanted) * log_others)
     whole, weight = wanted.sum().clamp(min=1.0), wanted.amax(-1)
     apart = 1 - giou(told.boxes, taught.boxes)
     return Losses(entropy.sum() / whole, BOX_WEIGHT * (apart * weight).sum() / whole)
+
+
+def log_of_others(log_scores: Tensor) -> Tensor:
+    """log(1 - score), which stays finite."""
+    return torch.log1p(-log_scores.exp().clamp(max=1 - 1e-6))
 
 
 def _only(counted: Tensor, columns: Tensor) -> Tensor:

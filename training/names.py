@@ -13,7 +13,7 @@ from torch.nn import functional
 from pipeline.errors import UsageError
 from training.assignment import assign
 from training.datasets import ANY_VEHICLE, CLASSES, VEHICLES
-from training.losses import Losses, Targets
+from training.losses import Losses, Targets, log_of_others
 from training.models.network import Network, Predictions, cells_of, rows_of
 from training.models.yolox import YoloxNano
 
@@ -78,6 +78,6 @@ def _groups(log_scores: Tensor) -> Tensor:
 def _apart(log_scores: Tensor, log_wanted: Tensor) -> Tensor:
     """Relative entropy of two sets of scores: 0 where they are the same."""
     wanted = log_wanted.exp()
-    log_others, log_unwanted = (torch.log1p(-each.exp().clamp(max=1 - 1e-6)) for each in (log_scores, log_wanted))
+    log_others, log_unwanted = log_of_others(log_scores), log_of_others(log_wanted)
     entropy = wanted * (log_wanted - log_scores) + (1 - wanted) * (log_unwanted - log_others)
     return entropy.sum() / wanted.sum().clamp(min=1.0)

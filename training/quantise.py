@@ -25,12 +25,10 @@ from pipeline.errors import ModelError, UsageError
 from pipeline.inference.store import keep_model
 from training.datasets import CLASSES, DataSpec, Sample
 from training.evaluate import GROUPS, Contender, Score, evaluate, fitted, picture_of, table
-from training.export import Difference, compare
+from training.export import COMPARED, Difference, compare
 from training.models.pretrained import load_exported
 
 Calibration = Literal["minmax", "percentile", "entropy"]
-COMPARED = 9
-"""Pictures on which INT8 is compared with torch."""
 _CONVOLUTIONS = frozenset({"Conv", "Gemm", "MatMul"})
 
 

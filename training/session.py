@@ -20,6 +20,7 @@ from pipeline.inference.manifest import Thresholds
 from pipeline.inference.store import Model, keep_model, load_model
 from training.augment import AugmentedPictures
 from training.card import Told, model_card
+from training.checkpoints import is_checkpoint
 from training.datasets import CLASSES, DataSpec, Sample, read_data_spec, read_samples
 from training.devices import CPU
 from training.evaluate import (
@@ -35,7 +36,7 @@ from training.evaluate import (
     score_found,
     truth_of,
 )
-from training.export import Difference, Precision, export_onnx, parity_told, precision_of
+from training.export import COMPARED, Difference, Precision, export_onnx, parity_told, precision_of
 from training.models.architectures import network_of
 from training.models.network import Network
 from training.models.pretrained import load_exported, load_pretrained
@@ -46,8 +47,6 @@ from training.scenes import Split, split_by_scene
 from training.trainer import CHECKPOINT, Learns, Recipe, Training, interpolated, load_weights, read_checkpoint
 
 NMS_IOU = 0.6
-COMPARED = 9
-"""Pictures on which the export is compared with torch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,7 @@ class Start:
 
 def _weights(told: Path) -> Network:
     """Of a checkpoint, or of a model of ours by its name or folder. Raises ModelError."""
-    if told.suffix == ".pt" or told.is_file():
+    if is_checkpoint(told):
         return load_weights(told)
     model = load_model(str(told))
     if model.manifest.family != "passerby" or tuple(model.manifest.classes) != CLASSES:
