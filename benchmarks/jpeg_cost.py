@@ -54,7 +54,7 @@ def _detected(detector: Detector, folder: Path, count: int) -> _Found:
         picture = _picture(path, folder / "labels" / f"{path.stem}.txt")
         if picture is None:
             continue
-        small = fitted(detector, picture)
+        small = fitted(detector, picture.image)
         size = [(picture.image.shape[1], picture.image.shape[0])]
         coded = decode(encode(small, "jpeg", 85), "jpeg", small.shape[0], small.shape[1])
         found.pictures.append(picture)

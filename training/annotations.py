@@ -35,13 +35,17 @@ BROKEN: frozenset[Kind] = frozenset({"not a label", "unknown class", "missing fi
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """An object: its class, and xyxy in 0..1 of the picture as it was written (it may lie outside)."""
+    """An object: its class, and xyxy in 0..1 of the picture as it was written (it may lie outside).
+
+    ignored: not one object but a region in which nobody says what of this class there is (a crowd, a doubt).
+    """
 
     label: str
     x_min: float
     y_min: float
     x_max: float
     y_max: float
+    ignored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,7 @@ def _yolo_box(line: str, place: str, names: Sequence[str], picture: Path, findin
 
 
 def read_coco(path: Path, folder: Path) -> Labelled:
-    """A COCO file whose pictures lie in ``folder``. Boxes of crowds (``iscrowd``) are left out."""
+    """A COCO file whose pictures lie in ``folder``. Boxes of crowds (``iscrowd``) are regions to be ignored."""
     read = Labelled()
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
@@ -166,13 +170,12 @@ def read_coco(path: Path, folder: Path) -> Labelled:
         try:
             image, (x, y, w, h) = images[one["image_id"]], one["bbox"]
             width, height = image["width"], image["height"]
-            if one.get("iscrowd"):
-                continue
             where = files[one["image_id"]]
             if one["category_id"] not in names:
                 read.findings.append(Finding("unknown class", place, f"category_id {one['category_id']}", where))
                 continue
-            box = Box(names[one["category_id"]], x / width, y / height, (x + w) / width, (y + h) / height)
+            sides = (x / width, y / height, (x + w) / width, (y + h) / height)
+            box = Box(names[one["category_id"]], *sides, ignored=bool(one.get("iscrowd")))
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             read.findings.append(Finding("not a label", place, f"{type(error).__name__} {error}"))
             continue

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from training.datasets import Boxes, DataSpec, Sample
+from training.datasets import ANY_VEHICLE, VEHICLES, Boxes, DataSpec, Sample
 from training.losses import Targets
 
 PAD = 114
@@ -66,22 +66,28 @@ class AugmentedPictures(Dataset[Example]):
         width, height = self._shapes[of_batch.choice(len(self._shapes), p=self._odds)]
         canvas = np.full((height, width, 3), PAD, np.uint8)
         owner = np.full((height, width), -1, np.int64)
-        boxes, labels, known = [], [], []
+        boxes, labels, known, unsaid = [], [], [], []
         for number, (rect, scale) in enumerate(_layout(width, height, random)):
             k = int(random.choice(len(self._samples), p=self._weights))
             sample = self._samples[k]
             image = np.asarray(cv2.imdecode(self._packed[k], cv2.IMREAD_COLOR), np.uint8)
-            kept, rows = _place(canvas, owner, number, rect, scale, (image, sample.boxes), random)
-            boxes.append(kept)
-            labels.append(sample.labels[rows])
+            kept, rows = _place(canvas, owner, number, rect, scale, (image, sample), random)
+            objects, told = ~sample.ignored[rows], sample.labels[rows]
+            boxes.append(kept[objects])
+            labels.append(told[objects])
+            unsaid += list(zip(kept[~objects], told[~objects].tolist(), strict=True))
             known.append(sample.known)
         everything = np.ones(len(known[0]), np.bool_)  # owner -1: padding holds nothing of any class
-        cells = _at_cells(owner, self._strides)
+        x, y = cell_centers(width, height, self._strides)
+        known_there = np.array([*known, everything])[owner[y, x]]
+        for (left, top, right, bottom), label in unsaid:
+            inside = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+            known_there[np.ix_(inside, VEHICLES if label == ANY_VEHICLE or label in VEHICLES else (label,))] = False
         return Example(
             torch.from_numpy(np.ascontiguousarray(distort(canvas, random).transpose(2, 0, 1))),
             torch.from_numpy(np.concatenate(boxes)),
             torch.from_numpy(np.concatenate(labels)),
-            torch.from_numpy(np.array([*known, everything])[cells]),
+            torch.from_numpy(known_there),
         )
 
 
@@ -117,11 +123,12 @@ def _place(
     number: int,
     rect: Rect,
     scale: float,
-    source: tuple[Image, Boxes],
+    source: tuple[Image, Sample],
     random: np.random.Generator,
 ) -> tuple[Boxes, NDArray[np.int64]]:
     """Draw a picture into its rectangle; the boxes that are left (pixels of the canvas) and their rows."""
-    image, boxes = source
+    image, sample = source
+    boxes = sample.boxes
     if random.random() < 0.5:
         image = np.ascontiguousarray(image[:, ::-1])
         boxes = np.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], 1)
@@ -137,33 +144,35 @@ def _place(
     canvas[y0:y1, x0:x1] = image[y0 - top - y : y1 - top - y, x0 - left - x : x1 - left - x]
     owner[y0:y1, x0:x1] = number
     placed = boxes * np.array([width, height] * 2, np.float32) + np.array([left + x, top + y] * 2, np.float32)
-    return _clipped(placed, (x0, y0, x1, y1))
+    return _clipped(placed, sample.ignored, (x0, y0, x1, y1))
 
 
 def _offset(room: int, random: np.random.Generator) -> int:
     return int(random.integers(min(0, room), max(0, room) + 1))
 
 
-def _clipped(boxes: Boxes, rect: Rect) -> tuple[Boxes, NDArray[np.int64]]:
-    """The boxes of which a quarter or more is seen, cut to what is seen."""
+def _clipped(boxes: Boxes, ignored: NDArray[np.bool_], rect: Rect) -> tuple[Boxes, NDArray[np.int64]]:
+    """The boxes of which a quarter or more is seen (of a region: anything), cut to what is seen, and their rows."""
     left, top, right, bottom = rect
     seen = boxes.copy()
     seen[:, 0::2] = seen[:, 0::2].clip(left, right)
     seen[:, 1::2] = seen[:, 1::2].clip(top, bottom)
     before, after = boxes[:, 2:] - boxes[:, :2], seen[:, 2:] - seen[:, :2]
     enough = (after.prod(1) > 0.25 * before.prod(1)) & (after[:, 0] > 2) & (after[:, 1] > 3)
+    enough |= ignored & (after > 0).all(1)
     return seen[enough].astype(np.float32), np.flatnonzero(enough)
 
 
-def _at_cells(owner: NDArray[np.int64], strides: tuple[int, ...]) -> NDArray[np.int64]:
-    """The owner at each cell's centre, in the network's order of cells. A cell that sticks out asks the last row."""
-    height, width = owner.shape
-    told = []
+def cell_centers(width: int, height: int, strides: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """x and y of the pixel at each cell's centre, in the network's order of cells; the last one where a cell sticks
+    out."""
+    xs, ys = [], []
     for stride in strides:
         rows = np.minimum(np.arange(-(-height // stride)) * stride + stride // 2, height - 1)
         columns = np.minimum(np.arange(-(-width // stride)) * stride + stride // 2, width - 1)
-        told.append(owner[np.ix_(rows, columns)].ravel())
-    return np.concatenate(told)
+        xs.append(np.tile(columns, len(rows)))
+        ys.append(np.repeat(rows, len(columns)))
+    return np.concatenate(xs), np.concatenate(ys)
 
 
 def distort(image: Image, random: np.random.Generator) -> Image:

@@ -101,7 +101,9 @@ def twins(hashes: dict[Path, int], sides: dict[Path, str]) -> list[Twins]:
 
 def summary(checked: Checked, most: int = 20) -> str:
     """Markdown: how many of what, and the first findings."""
-    labels = Counter(box.label for item in checked.items for box in item.boxes)
+    labels = Counter(
+        f"{box.label} (ignored)" if box.ignored else box.label for item in checked.items for box in item.boxes
+    )
     labels.update(item.label for item in checked.items if item.label is not None)
     kinds = Counter(each.kind for each in checked.findings)
     lines = [f"{len(checked.items)} pictures and clips, {sum(labels.values())} labels", "", "| class | labels |"]
@@ -136,8 +138,9 @@ def _tile(item: Item, wrong: bool) -> Image:
     for box in item.boxes:
         sides = np.nan_to_num(np.array([box.x_min, box.y_min, box.x_max, box.y_max]), posinf=2, neginf=-1).clip(-1, 2)
         x0, y0, x1, y1 = (sides * np.array([TILE[0], TILE[1]] * 2)).astype(int).tolist()
-        cv2.rectangle(tile, (x0, y0), (x1, y1), (80, 255, 80), 1)
-        _write(tile, box.label, (x0 + 2, max(10, y0 - 2)))
+        cv2.rectangle(tile, (x0, y0), (x1, y1), (150, 150, 150) if box.ignored else (80, 255, 80), 1)
+        if not box.ignored:
+            _write(tile, box.label, (x0 + 2, max(10, y0 - 2)))
     _write(tile, item.label or "", (4, 12))
     if wrong:
         cv2.rectangle(tile, (0, 0), (TILE[0] - 1, TILE[1] - 1), (0, 0, 255), 4)

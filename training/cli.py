@@ -15,6 +15,7 @@ from pipeline.errors import PasserbyError, UsageError
 from pipeline.inference.scene import SceneFiles
 from pipeline.inference.store import Model
 from training.commands import classifier as classifier_commands
+from training.commands import pseudo_labels as pseudo_label_commands
 from training.commands import quantise as quantise_commands
 from training.commands import tools as tool_commands
 from training.scene import cli as scene_commands
@@ -34,6 +35,7 @@ app = typer.Typer(
 
 classifier_commands.register(app)
 quantise_commands.register(app)
+pseudo_label_commands.register(app)
 tool_commands.register(app)
 scene_commands.register(app)
 
@@ -219,6 +221,9 @@ def export(
     shapes: Shapes = None,
     version: Annotated[str, typer.Option()] = "0.1.0",
     precision: Annotated[Precision, typer.Option(help="fp16: half the file, for GPUs.")] = Precision.fp32,
+    also: Annotated[
+        list[Path] | None, typer.Option(help="A checkpoint of another seed from the same start: the mean is exported.")
+    ] = None,
 ) -> None:
     """Write a model folder: ONNX compared with torch on validation pictures, thresholds chosen on them, costs measured.
 
@@ -230,6 +235,8 @@ def export(
         passerby-train export --checkpoint passerby-small --precision fp16 --to models/small-fp16
 
         passerby-train export --checkpoint runs/first/best.pt --init yolox_nano.onnx --share 0.8 --to models/mine
+
+        passerby-train export --checkpoint runs/seed1/best.pt --also runs/seed2/best.pt --to models/mine
     """
     from training.checkpoints import is_checkpoint
     from training.release import SHAPES, shapes_of
@@ -242,7 +249,9 @@ def export(
         classifier, far = release_classifier(checkpoint, to, Source(data, root), version)
         return typer.echo(f"{to}: {classifier.manifest.sha256[:12]}, within {far:.1e} of torch")
     listed = tuple(shapes_of(shapes)) if shapes else SHAPES
-    model, apart = release_checkpoint(checkpoint, to, data, root, init, share, version, listed, precision.value)
+    model, apart = release_checkpoint(
+        checkpoint, to, data, root, init, share, version, listed, precision.value, also or ()
+    )
     told = model.manifest.thresholds
     return typer.echo(f"{to}: {model.manifest.sha256[:12]}, score {told.score}, low {told.low}; {apart.told()}")
 

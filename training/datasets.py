@@ -33,13 +33,15 @@ class Sample:
     """One labelled picture.
 
     boxes: N x 4 float32 xyxy in 0..1 of the picture. labels: N int64, indices into ``CLASSES`` or ``ANY_VEHICLE``.
-    known: bool a class, whether the labels of that class are complete.
+    ignored: N bool, no object but a region in which nobody says what of this class there is. known: bool a class,
+    whether the labels of that class are complete elsewhere.
     """
 
     path: Path
     dataset: str
     boxes: Boxes
     labels: NDArray[np.int64]
+    ignored: NDArray[np.bool_]
     known: NDArray[np.bool_]
 
     def read(self) -> NDArray[np.uint8]:
@@ -59,7 +61,7 @@ class SetSpec:
     completely; "vehicle" means every vehicle is, though perhaps not its class. weight: how often its pictures are
     drawn. likeness: above which two of its pictures show one scene. kind: sets of one kind are scored together.
     aspect: width / height before somebody stretched its pictures. validation: whether some of its scenes may be held
-    out to choose by (drawn pictures may not: they say nothing about cameras).
+    out to choose by (drawn pictures may not: they say nothing about cameras; nor may what a model labelled).
     """
 
     name: str
@@ -111,6 +113,7 @@ def _set_spec(path: Path, base: Path, numbering: tuple[str, ...], name: str, tol
     where = f"{path}: sets.{name}"
     known = {
         "labelled", "numbering", "folder", "coco", "weight", "likeness", "kind", "aspect", "licence", "scripted_street",
+        "validation",
     }  # fmt: skip
     for key in told.keys() - known:
         raise ConfigError(f"{where}.{key}: unknown key", mend=f"known: {', '.join(sorted(known))}")
@@ -139,7 +142,7 @@ def _set_spec(path: Path, base: Path, numbering: tuple[str, ...], name: str, tol
         kind=str(told.get("kind", name)),
         aspect=float(told["aspect"]) if "aspect" in told else None,
         licence=str(told.get("licence", "not stated")),
-        validation=not drawn,
+        validation=bool(told.get("validation", not drawn)),
     )
 
 
@@ -164,4 +167,5 @@ def _sample(item: Item, spec: SetSpec) -> Sample:
     mine = [each for each in item.boxes if each.label in _LABELS]
     sides = np.array([(each.x_min, each.y_min, each.x_max, each.y_max) for each in mine], np.float32).reshape(-1, 4)
     labels = np.array([_LABELS[each.label] for each in mine], np.int64)
-    return Sample(item.path, spec.name, np.clip(sides, 0, 1), labels, spec.known())
+    ignored = np.array([each.ignored for each in mine], np.bool_)
+    return Sample(item.path, spec.name, np.clip(sides, 0, 1), labels, ignored, spec.known())

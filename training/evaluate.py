@@ -3,7 +3,8 @@
 Every picture is scored three times: as it is, in a 16:9 view (a centre crop of taller pictures; stretched ones are
 stretched back), since cameras are mostly 16:9 and the shape of the input decides what a small network sees, and in that
 view darkened, since labelled pictures are mostly taken by day (made, not taken: an indication of what a night costs).
-Boxes that the crop cuts to less than half are ignored. A set is scored for a group only if it labels the whole group.
+Boxes that the crop cuts to less than half are ignored, as are regions that the labels say nothing of. A set is scored
+for a group only if it labels the whole group.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def picture_of(sample: Sample, spec: DataSpec, view: View) -> Picture:
         shown,
         boxes[seen],
         sample.labels[seen],
-        (left < 0.5 * whole)[seen],
+        (sample.ignored | (left < 0.5 * whole))[seen],
         sample.known,
         told.kind or sample.dataset,
     )
@@ -159,19 +160,23 @@ def picture_of(sample: Sample, spec: DataSpec, view: View) -> Picture:
 
 def detect_all(detector: Detector, pictures: Sequence[Picture], *, show: str = "") -> list[Detections]:
     """Detections of every picture, in its own pixels."""
-    found = []
-    for each in tqdm(pictures, desc=show, unit="picture", leave=False, disable=not show):
-        found += detector.detect([fitted(detector, each)], [(each.image.shape[1], each.image.shape[0])])
+    bar = tqdm(pictures, desc=show, unit="picture", leave=False, disable=not show)
+    return [detect_in(detector, each.image) for each in bar]
+
+
+def detect_in(detector: Detector, image: NDArray[np.uint8]) -> Detections:
+    """Detections of one picture of any size (H x W x 3 uint8 RGB), in its own pixels."""
+    (found,) = detector.detect([fitted(detector, image)], [(image.shape[1], image.shape[0])])
     return found
 
 
-def fitted(detector: Detector, picture: Picture) -> NDArray[np.uint8]:
+def fitted(detector: Detector, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The picture at the size the detector asks for."""
-    height, width = picture.image.shape[:2]
+    height, width = image.shape[:2]
     fit = detector.fit(width, height)
     shrinks = fit.width < width
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture.image, (fit.width, fit.height), interpolation=how), np.uint8)
+    return np.asarray(cv2.resize(image, (fit.width, fit.height), interpolation=how), np.uint8)
 
 
 def ap50(pictures: Sequence[Picture], found: Sequence[Detections], group: Group) -> float:
@@ -289,7 +294,7 @@ def costs_ms(contenders: Sequence[Contender], pictures: Sequence[Picture], round
     for i, each in enumerate(contenders):
         detector = each.detector()
         picture = pictures[0]
-        args = ([fitted(detector, picture)], [(picture.image.shape[1], picture.image.shape[0])])
+        args = ([fitted(detector, picture.image)], [(picture.image.shape[1], picture.image.shape[0])])
         runs[str(i)] = lambda detector=detector, args=args: detector.detect(*args)  # type: ignore[misc]
     told = interleaved_ms(runs, rounds)
     return [told[str(i)] for i in range(len(contenders))]

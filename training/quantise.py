@@ -153,7 +153,7 @@ def calibration_feeds(
     for i in chosen.tolist():
         picture = picture_of(samples[i], spec, "16:9")
         fit = detector.fit(picture.image.shape[1], picture.image.shape[0])
-        feeds.append({detector.manifest.input.name: fit.tensor([fitted(detector, picture)])})
+        feeds.append({detector.manifest.input.name: fit.tensor([fitted(detector, picture.image)])})
     return feeds
 
 

@@ -30,7 +30,8 @@ Signatures = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Indices into the samples. dropped: validation pictures that resemble a training picture after all."""
+    """Indices into the samples. dropped: on neither side: validation pictures that resemble a training picture after
+    all, and pictures that must not be held out (``SetSpec.validation``) of a scene that is."""
 
     train: list[int]
     validation: list[int]
@@ -74,25 +75,30 @@ def split_by_scene(samples: Sequence[Sample], spec: DataSpec, *, share: float = 
     limits = np.array([spec.by_name[one.dataset].likeness for one in samples])
     alike = plain @ plain.T > np.maximum(limits[:, None], limits[None])
     count, scene = connected_components(alike, directed=False)
-    chosen = _choose(samples, scene, share, np.random.default_rng(seed))
-    chosen &= np.array([spec.by_name[one.dataset].validation for one in samples])
-    train, validation = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    held = np.array([spec.by_name[one.dataset].validation for one in samples])
+    chosen = _choose(samples, scene, held, share, np.random.default_rng(seed))
+    train, validation, neither = (np.flatnonzero(each) for each in (~chosen, chosen & held, chosen & ~held))
     again = _resembling(grays, train, validation)
     return Split(
         [int(i) for i in train],
         [int(i) for i in validation[~again]],
-        [int(i) for i in validation[again]],
+        [int(i) for i in np.concatenate([validation[again], neither])],
         int(count),
     )
 
 
 def _choose(
-    samples: Sequence[Sample], scene: NDArray[np.int32], share: float, random: np.random.Generator
+    samples: Sequence[Sample],
+    scene: NDArray[np.int32],
+    held: NDArray[np.bool_],
+    share: float,
+    random: np.random.Generator,
 ) -> NDArray[np.bool_]:
+    """The pictures of the scenes to hold out. held: which pictures may be."""
     sizes = np.bincount(scene)
     sets = np.array([one.dataset for one in samples])
     chosen = np.zeros(len(samples), np.bool_)
-    for name in sorted(set(sets)):
+    for name in sorted(set(sets[held])):
         mine = np.flatnonzero(sets == name)
         scenes = np.unique(scene[mine])
         goal = share * len(mine)

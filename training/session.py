@@ -44,7 +44,7 @@ from training.models.yolox import YoloxNano
 from training.overlap import iou
 from training.release import SHAPES, Release, Shape, manifest_of, write_release
 from training.scenes import Split, split_by_scene
-from training.trainer import CHECKPOINT, Learns, Recipe, Training, interpolated, load_weights, read_checkpoint
+from training.trainer import CHECKPOINT, Learns, Recipe, Training, interpolated, load_weights, mean_of, read_checkpoint
 
 NMS_IOU = 0.6
 
@@ -80,13 +80,15 @@ class Start:
     """The weights to start from.
 
     init: YOLOX-nano or PicoDet-S as ONNX. checkpoint: of this program, or a model that it exported, by name or folder;
-    ``share`` of it and the rest of init, if both are given. architecture: what to start untrained, if neither is.
+    ``share`` of it and the rest of init, if both are given. also: further checkpoints, the mean of all is taken.
+    architecture: what to start untrained, if neither is.
     """
 
     init: Path | None = None
     checkpoint: Path | None = None
     share: float = 1.0
     architecture: str = YoloxNano.architecture
+    also: tuple[Path, ...] = ()
 
     def network(self) -> Network:
         """A network with these weights; untrained where none are named."""
@@ -94,7 +96,7 @@ class Start:
             if self.init is None:
                 return network_of(self.architecture, len(CLASSES))
             return load_pretrained(self.init, CLASSES)
-        network = _weights(self.checkpoint)
+        network = mean_of({str(each): _weights(each) for each in (self.checkpoint, *self.also)})
         if self.share < 1:
             if self.init is None:
                 raise UsageError("--share below 1 mixes with other weights", mend="name them with --init")
@@ -183,10 +185,11 @@ def release_checkpoint(
     version: str,
     shapes: Sequence[Shape] = SHAPES,
     precision: Precision = "fp32",
+    also: Sequence[Path] = (),
 ) -> tuple[Model, Difference]:
-    """Export a checkpoint (or a model of ours), mixed with the start weights, with thresholds chosen on validation at
-    the first shape; and how far it is from torch."""
-    network = Start(init, checkpoint, share).network()
+    """Export a checkpoint (or a model of ours, or the mean with others), mixed with the start weights, with thresholds
+    chosen on validation at the first shape; and how far it is from torch."""
+    network = Start(init, checkpoint, share, also=tuple(also)).network()
     prepared = prepare(data, root)
     pictures = [picture_of(each, prepared.spec, "16:9") for each in prepared.validation]
     with tempfile.TemporaryDirectory() as folder:
@@ -270,4 +273,4 @@ def _contender(network: Network, folder: Path, shape: Shape) -> Contender:
 def _letterboxed(detector: Runner, picture: Picture) -> NDArray[np.uint8]:
     """The picture as the network is fed it."""
     fit = detector.fit(picture.image.shape[1], picture.image.shape[0])
-    return np.asarray(fit.tensor([fitted(detector, picture)])[0], np.uint8)
+    return np.asarray(fit.tensor([fitted(detector, picture.image)])[0], np.uint8)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pipeline.errors import UsageError
+from pipeline.errors import ModelError, UsageError
 from training.augment import AugmentedPictures, collate
 from training.checkpoints import read_state, write_checkpoint
 from training.devices import CPU, halves
@@ -256,6 +256,26 @@ def interpolated(start: Network, trained: Network, share: float) -> Network:
     mixed = copy.deepcopy(trained)
     weights: dict[str, Tensor] = start.state_dict()
     mixed.load_state_dict({k: torch.lerp(weights[k], v, share) for k, v in trained.state_dict().items()})
+    return mixed
+
+
+def mean_of(networks: dict[str, Network]) -> Network:
+    """The mean of the weights of networks that set out from the same ones (several seeds or mixes of data), by name.
+
+    Wortsman et al.: "Model soups", ICML 2022. Raises ModelError naming one that is not the same network.
+    """
+    (first, network), *others = networks.items()
+    mixed = copy.deepcopy(network)
+    sums: dict[str, Tensor] = mixed.state_dict()
+    for name, other in others:
+        if (other.architecture, other.activation) != (network.architecture, network.activation):
+            raise ModelError(
+                f"{name}: is {other.architecture} with {other.activation}, {first} {network.architecture} with "
+                f"{network.activation}", mend="only weights of one network have a mean",
+            )  # fmt: skip
+        for key, value in other.state_dict().items():
+            sums[key] = sums[key] + value
+    mixed.load_state_dict({key: value / len(networks) for key, value in sums.items()})
     return mixed
 
 

@@ -10,12 +10,16 @@ import pytest
 
 pytest.importorskip("cv2")
 pytest.importorskip("pycocotools")
+pytest.importorskip("torch")
 
+
+from pipeline.core.detections import Detections
 from pipeline.errors import ConfigError
 from tests.training.conftest import draw_scene
+from training import augment
 from training.augment import AugmentedPictures, collate
 from training.datasets import ANY_VEHICLE, CLASSES, read_data_spec, read_samples
-from training.evaluate import picture_of
+from training.evaluate import ap50, picture_of, truth_of
 from training.scenes import read_gray, signature, split_by_scene
 
 
@@ -55,6 +59,88 @@ def test_coco_json(tmp_path: Path) -> None:
     (sample,) = read_samples(read_data_spec(path))
     assert sample.labels.tolist() == [2]
     np.testing.assert_allclose(sample.boxes, [[0.1, 0.1, 0.6, 0.6]], atol=1e-6)
+
+
+def crowded(folder: Path, *, extra: str = "") -> Path:
+    """A data file of one picture: a car, and a region (``iscrowd``) in which nobody says what cars there are."""
+    draw_scene(1, folder / "road", "x")
+    told = {
+        "images": [{"id": 7, "file_name": "x.png", "width": 160, "height": 120}],
+        "categories": [{"id": 3, "name": "car"}],
+        "annotations": [
+            {"image_id": 7, "category_id": 3, "bbox": [96, 12, 48, 36]},
+            {"image_id": 7, "category_id": 3, "bbox": [0, 0, 80, 120], "iscrowd": 1},
+        ],
+    }
+    (folder / "road.json").write_text(json.dumps(told), encoding="utf-8")
+    path = folder / "data.yaml"
+    path.write_text(
+        f"sets: {{road: {{coco: road.json, folder: road/images, labelled: [person, car]{extra}}}}}", encoding="utf-8"
+    )
+    return path
+
+
+def test_a_crowd_is_neither_an_object_nor_background_when_judged(tmp_path: Path) -> None:
+    spec = read_data_spec(crowded(tmp_path))
+    (sample,) = read_samples(spec)
+    assert sample.ignored.tolist() == [False, True]
+    picture = picture_of(sample, spec, "as it is")
+    assert truth_of(picture, "vehicle").shape == (1, 4)
+    boxes = np.array([[10, 10, 60, 60], [96, 12, 144, 48]], np.float32)  # one in the crowd, scored above the car
+    scores, ids = np.array([0.9, 0.6], np.float32), np.array([0, 0], np.int64)
+    assert ap50([picture], [Detections(boxes, scores, ids, ("car",))], "vehicle") == pytest.approx(1.0)
+    elsewhere = Detections(boxes + np.float32([[80, 50, 80, 50], [0, 0, 0, 0]]), scores, ids, ("car",))
+    assert ap50([picture], [elsewhere], "vehicle") < 0.6
+
+
+def test_a_crowd_is_neither_an_object_nor_background_in_training(tmp_path: Path) -> None:
+    spec = read_data_spec(crowded(tmp_path))
+    pictures = AugmentedPictures(
+        read_samples(spec), spec, {(128, 96): 1.0}, count=30, batch=2, seed=0, strides=(8, 16, 32)
+    )
+    people, cars, buses = (CLASSES.index(each) for each in ("person", "car", "bus"))
+    for i in range(30):
+        example = pictures[i]
+        assert len(example.boxes) <= 4, "a crowd was taken for an object"
+        known = example.known.float().mean(0)
+        assert known[people] == 1.0, "a crowd of cars says nothing about people"
+        assert known[buses] <= known[cars]  # the set does not label buses: they are known in the padding alone
+    shares = [float(pictures[i].known[:, cars].float().mean()) for i in range(30)]
+    assert 0 < min(shares) < 0.9, "the crowd was taken for background"
+    assert max(shares) > min(shares)
+
+
+def test_the_cells_of_a_crowd_are_those_within_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment, "_layout", lambda width, height, _: iter([((0, 0, width, height), 1.0)]))
+    spec = read_data_spec(crowded(tmp_path))
+    pictures = AugmentedPictures(read_samples(spec), spec, {(160, 120): 1.0}, count=12, batch=1, seed=0, strides=(8,))
+    car, x = CLASSES.index("car"), np.tile(np.arange(20) * 8 + 4, 15)
+    mirrored = set()
+    for i in range(12):
+        x0, _, x1, _ = pictures[i].boxes[0].tolist()
+        scale = (x1 - x0) / 48
+        mirrored.add(x0 < 60)  # the car was drawn at 96 to 144 of 160, the crowd at 0 to 80
+        left, right = (x0 + 64 * scale, x0 + 144 * scale) if x0 < 60 else (x0 - 96 * scale, x0 - 16 * scale)
+        known = pictures[i].known[:, car].numpy()
+        assert not known[(x > max(0.0, left) + 2) & (x < right - 2)].any()
+        assert known[(x < left - 2) | (x > right + 2)].all()
+    assert mirrored == {True, False}
+
+
+def test_what_must_not_be_held_out_never_is_nor_is_it_learned_beside_its_twin(tmp_path: Path) -> None:
+    for k in range(12):
+        draw_scene(k, tmp_path / "own", f"a{k:02}")
+        draw_scene(k, tmp_path / "taught", f"t{k:02}")
+    path = tmp_path / "data.yaml"
+    path.write_text("sets: {own: {labelled: [person]}, taught: {labelled: [person], validation: false}}")
+    spec = read_data_spec(path)
+    samples = read_samples(spec)
+    split = split_by_scene(samples, spec, share=0.4)
+    held = {samples[i].path.stem[1:] for i in split.validation}
+    assert held
+    assert all(samples[i].dataset == "own" for i in split.validation)
+    assert not held & {samples[i].path.stem[1:] for i in split.train}
+    assert sorted([*split.train, *split.validation, *split.dropped]) == list(range(24))
 
 
 @pytest.mark.parametrize(

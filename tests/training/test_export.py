@@ -27,6 +27,7 @@ from training.models.pretrained import load_coco, load_exported, load_pretrained
 from training.models.yolox import YoloxNano  # noqa: E402
 from training.release import Release, write_release  # noqa: E402
 from training.session import Start  # noqa: E402
+from training.trainer import mean_of  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +208,26 @@ def test_training_starts_from_a_model_by_name_or_says_why_not() -> None:
         Start(checkpoint=Path("passerby-daylight")).network()
     with pytest.raises(ModelError, match="nobody"):
         Start(checkpoint=Path("nobody")).network()
+
+
+def test_the_mean_of_several_seeds_is_taken_weight_by_weight(
+    network: YoloxNano, picodet: PicoDet, tmp_path: Path
+) -> None:
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.add_(torch.randn_like(weight) * 0.1)
+    folders = []
+    for name, each in (("one", network), ("other", other)):
+        release = Release(name, "1", CLASSES, Thresholds(), "")
+        write_release(each, release, tmp_path / name, [_picture(96, 64)], [(96, 64)])
+        folders.append(tmp_path / name)
+    mixed = Start(checkpoint=folders[0], also=(folders[1],)).network()
+    for weight, first, second in zip(mixed.parameters(), network.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(weight, (first + second) / 2)
+    assert not torch.equal(next(iter(mixed.parameters())), next(iter(network.parameters())))
+    with pytest.raises(ModelError, match=r"b: is picodet-s.*a yolox-nano"):
+        mean_of({"a": network, "b": picodet})
 
 
 def test_a_file_of_another_network_is_refused(tmp_path: Path, network: YoloxNano) -> None:

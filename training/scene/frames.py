@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +18,9 @@ from numpy.typing import NDArray
 from pipeline.core.classes import group_of
 from pipeline.core.clip_crop import gray_grid
 from pipeline.core.frame import Picture
-from pipeline.core.ledger import FrameLedger
 from pipeline.inference.detector import Detector
-from pipeline.sources.base import PictureSize, SampledFrame, StreamSettings, SystemClock
-from pipeline.sources.open import open_stream
+from pipeline.sources.base import PictureSize
+from training.videos import sampled_frames
 
 SAMPLE_FPS = 8.0
 _CACHED = 2
@@ -59,19 +57,9 @@ def fitted_size(detector: Detector) -> PictureSize:
     return size
 
 
-def sampled_frames(path: Path, picture_size: PictureSize, sample_fps: float = SAMPLE_FPS) -> Iterator[SampledFrame]:
-    """The frames of a video that the pipeline would analyse. Raises SourceError for a file that cannot be read."""
-    settings = StreamSettings("clip", str(path), sample_fps=sample_fps, mode="every_frame")
-    stream = open_stream(settings, picture_size, ledger=FrameLedger(), clock=SystemClock(), stop=threading.Event())
-    with stream:
-        for item in stream:
-            if isinstance(item, SampledFrame):
-                yield item
-
-
 def pictures_of(path: Path, detector: Detector) -> list[Picture]:
     """All sampled pictures of a video, H x W x 3 uint8 RGB."""
-    return [each.frame.picture for each in sampled_frames(path, fitted_size(detector))]
+    return [each.frame.picture for each in sampled_frames(path, fitted_size(detector), SAMPLE_FPS)]
 
 
 def people_of(path: Path, detector: Detector, cache: Path) -> People:
@@ -108,7 +96,7 @@ def store(path: Path, **arrays: NDArray[np.generic]) -> None:
 
 def _find_people(path: Path, detector: Detector) -> People:
     times, grays, boxes, scores = [], [], [], []
-    for each in sampled_frames(path, fitted_size(detector)):
+    for each in sampled_frames(path, fitted_size(detector), SAMPLE_FPS):
         (found,) = detector.detect([each.frame.picture], [(each.width, each.height)])
         human = np.array([group_of(name) == "person" for name in found.classes], np.bool_)[found.class_ids]
         size = np.array([each.width, each.height, each.width, each.height], np.float32)
