@@ -5,7 +5,7 @@ VENV    := .venv
 BIN     := $(VENV)/bin
 OUT     ?= out/demo
 
-.PHONY: demo test check unit lint format install install-dev constraints system clean help
+.PHONY: demo test check unit coverage lint format install install-dev constraints system clean help
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,9 @@ lint: ## Style, types, import rules
 	$(BIN)/lint-imports
 
 unit: ## The tests alone
+	$(BIN)/python -m pytest -p no:cacheprovider --durations=25
+
+coverage: ## The tests again, and which lines they leave out (half as long again)
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered -p no:cacheprovider
 
 format: ## Put the code into its shape
