@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
 
+from pipeline.core.clip_crop import cut  # noqa: E402
 from pipeline.core.rules import SceneKind  # noqa: E402
 from pipeline.errors import ConfigError, ModelError, UsageError  # noqa: E402
 from pipeline.inference.scene import SceneModel, load_scene_files  # noqa: E402
@@ -26,9 +27,10 @@ from training.scene.evaluate import (  # noqa: E402
     taught_of,
 )
 from training.scene.export import SceneDifference  # noqa: E402
-from training.scene.features import ClipPlan, VideoClips, clip_indices  # noqa: E402
+from training.scene.features import VIEWS, ClipPlan, VideoClips, clip_indices  # noqa: E402
 from training.scene.folds import assign_folds, auc  # noqa: E402
-from training.scene.head import HeadShape, SceneHead, ranks_of  # noqa: E402
+from training.scene.frames import pictures_of  # noqa: E402
+from training.scene.head import HeadShape, SceneHead, rank_columns, ranks_of  # noqa: E402
 from training.scene.session import Place, evaluate_scene, prepare, release_scene, train_scene  # noqa: E402
 from training.scene.trainer import SceneRecipe, SceneTraining, ridge  # noqa: E402
 from training.scene.trunk import load_trunk, pooling  # noqa: E402
@@ -47,7 +49,8 @@ def _video(number: int, *, fights: bool, ordinary: bool = False, clips: int = 1,
     starts = np.arange(clips, dtype=np.int64) * 1_000_000
     persons = np.full((clips, 16), 2, np.int64)
     follows = np.arange(clips) > 0
-    return VideoClips(clip, starts, starts + 1_875_000, features, np.zeros((clips, 4)), persons, follows)
+    again = None if ordinary else np.repeat(features[:, None], VIEWS, 1).astype(np.float16)
+    return VideoClips(clip, starts, starts + 1_875_000, features, np.zeros((clips, 4)), persons, follows, again)
 
 
 def _videos() -> list[VideoClips]:
@@ -110,6 +113,47 @@ def test_ridge_finds_the_line_and_minds_the_weights() -> None:
     weights = torch.cat([torch.ones(50), torch.full((10,), 1e-9)]).double()
     told = ridge(rows, spoilt, weights, 1e-6)
     torch.testing.assert_close(told.bias + (rows - told.mean) @ told.weight, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_ridge_is_the_same_by_rows_and_by_columns() -> None:
+    """Three times each row at a third of its weight: more rows than columns, and the very same line."""
+    rows, wanted = torch.randn(8, 10, dtype=torch.float64), torch.randn(8, dtype=torch.float64)
+    weights = torch.rand(8, dtype=torch.float64) + 0.1
+    one = ridge(rows, wanted, weights, 0.3)
+    three = ridge(rows.repeat(3, 1), wanted.repeat(3), weights.repeat(3) / 3, 0.3)
+    for mine, other in zip(one, three, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_views_share_the_weight_of_their_clip() -> None:
+    """Views that show nothing new teach nothing new, however many; those of clips held out are held out."""
+    videos = _videos()
+    plain = [replace(each, again=None) for each in videos]
+    few = replace(videos[0], again=np.asarray(videos[0].features[:, None], np.float16))
+    recipe, shape = SceneRecipe(), replace(TINY, lstm=False)
+    heads = []
+    for chosen in (plain, videos, [few, *plain[1:]]):
+        taught = taught_of(chosen, ["fight"], SceneHead(shape))
+        heads.append(SceneTraining(shape, recipe, taught).run().rank_weight)
+    torch.testing.assert_close(heads[1], heads[0], rtol=0.02, atol=1e-3)  # the views are kept in half precision
+    torch.testing.assert_close(heads[2], heads[0], rtol=0.02, atol=1e-3)
+    other = replace(videos[0], again=np.zeros_like(few.features[:, None], np.float16))
+    taught = taught_of([other, *plain[1:]], ["fight"], SceneHead(shape))
+    assert not torch.allclose(SceneTraining(shape, recipe, taught).run().rank_weight, heads[0], rtol=0.1)
+    held = np.arange(len(taught.rows)) > 0
+    alike = SceneTraining(shape, recipe, taught.part(held)).run().rank_weight
+    without = taught_of(plain[1:], ["fight"], SceneHead(shape))
+    torch.testing.assert_close(alike, SceneTraining(shape, recipe, without).run().rank_weight)
+
+
+def test_views_stay_with_their_clips() -> None:
+    videos = [_video(i, fights=True, clips=2) for i in range(3)]
+    taught = taught_of(videos, ["fight"], SceneHead(TINY))
+    assert taught.again.shape == (6 * VIEWS, rank_columns(TINY))
+    part = taught.part(np.array([False, True, False, False, True, True]))
+    assert part.again_of.tolist() == [0] * VIEWS + [1] * VIEWS + [2] * VIEWS
+    wanted = ranks_of(part.rows)[torch.from_numpy(part.again_of)]
+    torch.testing.assert_close(part.again, wanted, rtol=0.02, atol=0.02)
 
 
 def test_training_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
@@ -177,7 +221,12 @@ def test_the_trunk_is_the_shipped_detectors() -> None:
 
     trunk = load_trunk(SHIPPED / "passerby-nano" / "model.onnx")
     pictures = torch.randint(0, 255, (1, 40, 60, 3), dtype=torch.uint8)
+    maps = []
+    for stage in (trunk.stage4, trunk.stage5):
+        stage.register_forward_hook(lambda _module, _inputs, x: maps.append(x))
     features = trunk(pictures)
+    pooled = [torch.nn.functional.adaptive_avg_pool2d(x, (3, 4)).flatten(1) for x in maps]
+    torch.testing.assert_close(features, torch.cat(pooled, 1), rtol=1e-4, atol=1e-4)
     assert features.shape == (1, trunk.features)
     assert not any(each.requires_grad for each in trunk.parameters())
     assert float(features.std()) > 0.05
@@ -212,6 +261,25 @@ def test_data_files_are_checked(clips: Path) -> None:
     clips.write_text("sets:\n  mine: {folder: nowhere, labelled: [fight]}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="not a folder"):
         read_scene_data(clips)
+
+
+def test_labelled_clips_are_seen_again_later_and_mirrored(clips: Path, tmp_path: Path) -> None:
+    prepared = prepare(Place(data=clips, cache=tmp_path))
+    made = prepared.data.labelled("fight")[2:4]
+    assert prepared.extractor.video(prepared.data.ordinary[0], again=True).again is None
+    assert prepared.extractor.video(made[0]).again is None
+    for video in prepared.extractor.extract(made, again=True, show=False):
+        assert video.again is not None
+        assert video.again.shape == (1, VIEWS, *video.features.shape[1:])
+        x0, y0, x1, y1 = video.crops[0]
+        pictures = pictures_of(video.clip.path, prepared.extractor.detector)
+        encode = prepared.extractor.encode
+        mirrored = np.stack([encode(cut(each, (x0, y0, x1, y1))[:, ::-1]) for each in pictures])
+        ahead = [*range(1, 16), 15]  # at 8 frames a second what comes later is the frame after; the last one stays
+        later = 2  # half an interval later
+        np.testing.assert_allclose(video.again[0, later - 1], video.features[0][ahead], rtol=0.01, atol=0.01)
+        np.testing.assert_allclose(video.again[0, 3], mirrored, rtol=0.01, atol=0.01)
+        np.testing.assert_allclose(video.again[0, 3 + later], mirrored[ahead], rtol=0.01, atol=0.01)
 
 
 def test_the_whole_path_train_resume_evaluate_export_run(clips: Path, tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def scene_card(released: Released) -> str:
     parts = [
         f"# {released.name} {released.version}\n\nSays of a clip of 16 frames (2 s at 8 frames a second) whether it "
         f"shows: {kinds}. A frozen CNN (the first half of Passerby's detector, up to stride 32) looks at each frame of "
-        "one crop, where people are and things move; a head reads how its features change: a linear reader on ranked "
-        "changes, and an LSTM with attention.",
+        "one crop, where people are and things move; a head reads how its features at strides 16 and 32 change: a "
+        "linear reader on ranked changes, and an LSTM with attention.",
         f"## Data\n\n{_data(released.data)}\n\nNo picture is part of this model's folder. The trunk's weights are "
         "passerby-nano's: see its card.",
         f"## Split\n\n{FOLDS}-fold cross-validation, {ASSIGNMENTS} assignments of folds; clips of one scene lie in one "

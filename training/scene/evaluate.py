@@ -21,7 +21,7 @@ from pipeline.analytics.scenes import SceneWatcher
 from pipeline.core.rules import SceneKind
 from training.scene.features import VideoClips
 from training.scene.folds import ASSIGNMENTS, FOLDS, assign_folds, auc
-from training.scene.head import HeadShape, SceneHead
+from training.scene.head import HeadShape, SceneHead, rank_columns, ranks_of
 from training.scene.trainer import SceneRecipe, SceneTraining, Taught, logits_of
 
 FALSE_SHARE = 0.01
@@ -89,16 +89,23 @@ class SceneScore:
 
 
 def taught_of(videos: Sequence[VideoClips], kinds: Sequence[str], head: SceneHead) -> Taught:
-    """Every clip of the videos, with what is known of it."""
+    """Every clip of the videos, with what is known of it and the further views that there are of it."""
     kept = [each for each in videos if len(each.starts_us)]
-    features = [torch.from_numpy(each.features) for each in kept]
+    counts = [len(each.features) for each in kept]
+    first = np.cumsum([0, *counts])
+    again, again_of = [torch.zeros(0, rank_columns(head.shape))], [np.zeros(0, np.int64)]
     with torch.no_grad():
-        rows = torch.cat([head.rows(each) for each in features])
-    counts = [len(each) for each in features]
+        rows = torch.cat([head.rows(torch.from_numpy(each.features)) for each in kept])
+        for each, start in zip(kept, first, strict=False):
+            if each.again is not None and head.shape.ranks:
+                views = torch.from_numpy(each.again).flatten(0, 1).float()
+                again.append(ranks_of(head.rows(views)))
+                again_of.append(np.repeat(start + np.arange(len(each.again)), each.again.shape[1]))
     labels = np.repeat([[kind in each.clip.kinds for kind in kinds] for each in kept], counts, 0)
     known = np.repeat([[kind in each.clip.known for kind in kinds] for each in kept], counts, 0)
     ordinary = np.repeat([each.clip.ordinary for each in kept], counts)
-    return Taught(rows, torch.from_numpy(labels).float(), torch.from_numpy(known).float(), ordinary)
+    tables = torch.from_numpy(labels).float(), torch.from_numpy(known).float()
+    return Taught(rows, *tables, ordinary, torch.cat(again), np.concatenate(again_of))
 
 
 def cross_validate(

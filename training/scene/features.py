@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,11 +21,19 @@ from pipeline.core.frame import Picture
 from pipeline.core.rules import CropPlace
 from pipeline.inference.detector import Detector
 from pipeline.inference.onnx import RunSettings, Session
+from pipeline.sources.sampling import Sampler
 from training.scene.data import SceneClip
-from training.scene.frames import People, content_key, digest, people_of, pictures_of, store
+from training.scene.frames import People, content_key, digest, fitted_size, people_of, pictures_of, store
+from training.videos import sampled_frames
 
 _CACHED = 1
 """Version of what is kept on disk: raised when its meaning changes."""
+_EVERY_FPS = 120.0
+"""Of a sampling that takes every frame of a surveillance video."""
+_LATER = (0.0, 0.25, 0.5, 0.75)
+"""By what share of the time between two frames a labelled clip is sampled later, to be learnt from again."""
+VIEWS = 2 * len(_LATER) - 1
+"""Each of these as it is and mirrored, less the one that is the clip itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,8 @@ class VideoClips:
 
     starts_us: n, stream time of the first frame. ends_us: of the last. features: n x T x D float32. crops: n x 4.
     persons: n x T, people of ``person_score`` or more in each frame. follows: n bool, whether it continues the last.
+    again: n x VIEWS x T x D float16, the same clips in the same crops, sampled a little later or mirrored: to learn
+    from and never to be judged; None where not asked for.
     """
 
     clip: SceneClip
@@ -63,6 +73,7 @@ class VideoClips:
     crops: NDArray[np.float64]
     persons: NDArray[np.int64]
     follows: NDArray[np.bool_]
+    again: NDArray[np.float16] | None = None
 
     def gate(self, persons: int, share: float) -> NDArray[np.bool_]:
         """n: whether at least ``share`` of the frames show ``persons`` people or more."""
@@ -77,18 +88,18 @@ class Extractor:
         self._encoder_key = hashlib.sha256(encoder).hexdigest()
         self._session = Session(encoder, name="the encoder", settings=RunSettings(), fixed={"batch": 1})
 
-    def extract(self, clips: Sequence[SceneClip], *, show: bool = True) -> list[VideoClips]:
-        """Every video's clips, in order; a video that is too short for one has none."""
+    def extract(self, clips: Sequence[SceneClip], *, again: bool = False, show: bool = True) -> list[VideoClips]:
+        """Every video's clips, in order; a video that is too short for one has none. again: as in ``video``."""
         bar = tqdm(clips, desc="clips", unit="video", disable=not show)
-        return [self.video(each) for each in bar]
+        return [self.video(each, again=again) for each in bar]
 
-    def video(self, clip: SceneClip) -> VideoClips:
-        """One video's clips."""
+    def video(self, clip: SceneClip, *, again: bool = False) -> VideoClips:
+        """One video's clips. again: with the further views of them, unless it is an ordinary video."""
         people = people_of(clip.path, self.detector, self.cache)
         plan = "\n".join(f"{key} {value}" for key, value in asdict(self.plan).items())
         detector = self.detector.provenance.model_sha256
-        key = digest(content_key(clip.path), detector, self._encoder_key, plan, f"features {_CACHED}")
-        kept = self.cache / "features" / f"{key}.npz"
+        parts = (content_key(clip.path), detector, self._encoder_key, plan)
+        kept = self._kept(*parts, f"features {_CACHED}")
         indices = list(clip_indices(people.times_us, self.plan))
         if kept.is_file():
             with np.load(kept, allow_pickle=False) as found:
@@ -96,7 +107,17 @@ class Extractor:
         else:
             features, crops = self._encode(clip.path, people, indices)
             store(kept, features=features, crops=crops)
-        return video_clips(clip, people, indices, features, crops, self.plan)
+        told = video_clips(clip, people, indices, features, crops, self.plan)
+        if clip.ordinary or not again:
+            return told
+        kept = self._kept(*parts, f"again {_LATER} {_CACHED}")
+        if not kept.is_file():
+            store(kept, again=self._encode_again(told))
+        with np.load(kept, allow_pickle=False) as found:
+            return replace(told, again=found["again"])
+
+    def _kept(self, *parts: str) -> Path:
+        return self.cache / "features" / f"{digest(*parts)}.npz"
 
     def _encode(
         self, path: Path, people: People, indices: Sequence[NDArray[np.int64]]
@@ -115,6 +136,31 @@ class Extractor:
         size = next(iter(seen.values())).size if seen else 0
         empty = np.zeros((0, self.plan.frames, size), np.float32)
         return np.stack(features) if features else empty, np.array(crops, np.float64).reshape(-1, 4)
+
+    def _encode_again(self, told: VideoClips) -> NDArray[np.float16]:
+        """``VideoClips.again``: what would have been sampled, had the clip begun that much later; then all mirrored."""
+        interval_us = 1e6 * self.plan.interval_s
+        n, offsets = len(told.starts_us), len(_LATER)
+        found: list[list[NDArray[np.float32]]] = [[] for _ in range(n * 2 * offsets)]
+        samplers = [[Sampler(1 / self.plan.interval_s) for _ in _LATER] for _ in range(n)]
+        for each in sampled_frames(told.clip.path, fitted_size(self.detector), _EVERY_FPS) if n else ():
+            at_us = each.frame.captured_at_us
+            for k in np.flatnonzero((told.starts_us <= at_us) & (at_us <= told.ends_us + interval_us)).tolist():
+                since_us = at_us - int(told.starts_us[k])
+                taking = [
+                    i for i, share in enumerate(_LATER) if samplers[k][i].take(round(since_us - share * interval_us))
+                ]
+                if not taking:
+                    continue
+                x0, y0, x1, y1 = told.crops[k].tolist()
+                crop = cut(each.frame.picture, (x0, y0, x1, y1))
+                for side, seen in enumerate((self.encode(crop), self.encode(crop[:, ::-1]))):
+                    for i in taking:
+                        found[(k * 2 + side) * offsets + i].append(seen)
+        frames = self.plan.frames
+        filled = [rows[:frames] + rows[-1:] * (frames - len(rows)) for rows in found]
+        views = np.array(filled, np.float16).reshape(n, 2 * offsets, *told.features.shape[1:])
+        return views[:, 1:]  # the first is the clip itself
 
     def encode(self, picture: Picture) -> NDArray[np.float32]:
         """The features of one crop, D float32."""

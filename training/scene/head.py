@@ -58,7 +58,7 @@ class SceneHead(nn.Module):
         columns = 2 * shape.channels
         self.register_buffer("mean", torch.zeros(columns))
         self.register_buffer("scale", torch.ones(columns))
-        self.register_buffer("rank_weight", torch.zeros(shape.kinds, len(RANKS) * columns))
+        self.register_buffer("rank_weight", torch.zeros(shape.kinds, rank_columns(shape)))
         self.register_buffer("bias", torch.zeros(shape.kinds))
         self.reduce = nn.Linear(columns, shape.reduced)
         self.lstm = nn.LSTM(shape.reduced, shape.hidden, batch_first=True)
@@ -106,6 +106,11 @@ class SceneHead(nn.Module):
         assert isinstance(self.scale, Tensor)
         self.mean.copy_(flat.mean(0))
         self.scale.copy_(1 / (flat.std(0) + 1e-4))
+
+
+def rank_columns(shape: HeadShape) -> int:
+    """How many columns ``ranks_of`` gives, of changes."""
+    return len(RANKS) * 2 * shape.channels
 
 
 def ranks_of(rows: Tensor) -> Tensor:

@@ -64,10 +64,10 @@ class Prepared:
     extractor: Extractor
 
     def videos(self, kinds: Sequence[str]) -> list[VideoClips]:
-        """The clips of every video that says something of one of the kinds."""
+        """The clips of every video that says something of one of the kinds; labelled ones with all their views."""
         made = {each.path: each for kind in kinds for each in self.data.labelled(kind)}
         chosen: list[SceneClip] = [*made.values(), *self.data.ordinary]
-        return self.extractor.extract(chosen)
+        return self.extractor.extract(chosen, again=True)
 
 
 def prepare(place: Place, plan: ClipPlan | None = None) -> Prepared:

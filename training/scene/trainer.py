@@ -39,24 +39,30 @@ class SceneRecipe:
     clip: float = 1.0
     ridge: float = 0.12
     rank_gain: float = 3.0
-    lstm_gain: float = 0.5
+    lstm_gain: float = 0.1
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Taught:
     """Clips to learn from. rows: N x S x C, as ``SceneHead.rows`` gives them. labels: N x K, 0 or 1. known: N x K
-    bool, where a label is meant at all. ordinary: N bool, drawn by the recipe's share; the others are all used."""
+    bool, where a label is meant at all. ordinary: N bool, drawn by the recipe's share; the others are all used.
+    again: M x R, further views of some of these clips as ``ranks_of`` gives them. again_of: M, of which clip each is.
+    """
 
     rows: Tensor
     labels: Tensor
     known: Tensor
     ordinary: NDArray[np.bool_]
+    again: Tensor
+    again_of: NDArray[np.int64]
 
     def part(self, chosen: NDArray[np.bool_]) -> Taught:
-        """Some of them."""
-        kept = torch.from_numpy(np.flatnonzero(chosen))
-        return Taught(self.rows[kept], self.labels[kept], self.known[kept], self.ordinary[chosen])
+        """Some of them, with their views."""
+        kept, views = torch.from_numpy(np.flatnonzero(chosen)), chosen[self.again_of]
+        place = np.cumsum(chosen, dtype=np.int64) - 1
+        again, again_of = self.again[torch.from_numpy(views)], place[self.again_of[views]]
+        return Taught(self.rows[kept], self.labels[kept], self.known[kept], self.ordinary[chosen], again, again_of)
 
 
 class SceneTraining:
@@ -169,21 +175,24 @@ def load_head(path: Path) -> SceneHead:
 
 @torch.no_grad()
 def finish_head(head: SceneHead, recipe: SceneRecipe, taught: Taught) -> None:
-    """Solve the linear reader and weigh the two readers against each other: the last step of training."""
+    """Solve the linear reader, with all views, and weigh the two readers against each other: training's last step."""
     factor = recipe.lstm_gain if head.shape.ranks and head.shape.lstm else float(head.shape.lstm)
     head.classify.weight.mul_(factor)
     head.classify.bias.mul_(factor)
     if not head.shape.ranks:
         return
-    ranks = ranks_of(taught.rows)
+    ranks = torch.cat([ranks_of(taught.rows), taught.again])
+    clip = torch.cat([torch.arange(len(taught.rows)), torch.from_numpy(taught.again_of)])
     others = max(1, int(taught.ordinary.sum()))
     share = recipe.ordinary * float((~taught.ordinary).sum()) / others
     weights = torch.from_numpy(np.where(taught.ordinary, min(1.0, share), 1.0))
+    weights = (weights / clip.bincount())[clip]  # a clip has one weight, which its views share
     assert isinstance(head.rank_weight, Tensor)
     assert isinstance(head.bias, Tensor)
     for kind in range(head.shape.kinds):
-        known = taught.known[:, kind] > 0
-        told = ridge(ranks[known].double(), 2 * taught.labels[known, kind].double() - 1, weights[known], recipe.ridge)
+        known = taught.known[clip, kind] > 0
+        wanted = 2 * taught.labels[clip[known], kind].double() - 1
+        told = ridge(ranks[known].double(), wanted, weights[known], recipe.ridge)
         head.rank_weight[kind] = recipe.rank_gain * told.weight.float()
         head.bias[kind] = recipe.rank_gain * (told.bias - told.weight @ told.mean).float()
 
@@ -197,7 +206,7 @@ class Ridge(NamedTuple):
 
 
 def ridge(rows: Tensor, wanted: Tensor, weights: Tensor, penalty: float) -> Ridge:
-    """Weighted ridge regression (Hoerl, Kennard 1970) on standardised columns, in its dual form.
+    """Weighted ridge regression (Hoerl, Kennard 1970) on standardised columns, in its dual form where that is smaller.
 
     rows: N x C. wanted, weights: N. penalty: a column, so that twice the columns are penalised alike.
     """
@@ -206,9 +215,14 @@ def ridge(rows: Tensor, wanted: Tensor, weights: Tensor, penalty: float) -> Ridg
     spread = ((weights[:, None] * (rows - mean) ** 2).sum(0) / total).sqrt() + 1e-6
     bias = (weights * wanted).sum() / total
     scaled = (rows - mean) / spread
-    penalties = torch.diag(penalty * rows.shape[1] / weights)
-    dual = torch.linalg.solve(scaled @ scaled.T + penalties, wanted - bias)
-    return Ridge((scaled.T @ dual) / spread, mean, bias)
+    least = penalty * rows.shape[1]
+    if len(rows) > rows.shape[1]:
+        weighed = scaled.T * weights
+        found = torch.linalg.solve(weighed @ scaled + least * torch.eye(len(weighed)), weighed @ (wanted - bias))
+    else:
+        dual = torch.linalg.solve(scaled @ scaled.T + torch.diag(least / weights), wanted - bias)
+        found = scaled.T @ dual
+    return Ridge(found / spread, mean, bias)
 
 
 @torch.no_grad()

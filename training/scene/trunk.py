@@ -1,8 +1,9 @@
 """The encoder: the first half of a trained detector, frozen, and what it sees pooled to a small grid.
 
 A detector knows what people look like; its trunk up to stride 32 is a better start for scenes than random weights (12
-points of accuracy) and costs nothing to make. Any YOLOX-nano-shaped ONNX serves, ours or the original: the convolutions
-stand in the order of the calls.
+points of accuracy) and costs nothing to make. What it sees at stride 16 on the way there is read as well: it is
+computed in any case. Any YOLOX-nano-shaped ONNX serves, ours or the original: the convolutions stand in the order of
+the calls.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ GRID = (3, 4)
 """Rows and columns that the features are pooled to."""
 SIZE = (160, 256)
 """Height and width in pixels that a crop is resized to."""
-CHANNELS = 256
+CHANNELS = 384
+"""128 at stride 16, then 256 at stride 32."""
 
 
 class Trunk(nn.Module):
     """Crops to features.
 
-    forward: uint8 N x H x W x 3 RGB 0..255 of any size to float32 N x (channels * cells): channel after channel, the
-    cells of the grid row by row. Resizing (bilinear) and the order of the channels are part of it.
+    forward: uint8 N x H x W x 3 RGB 0..255 of any size to float32 N x (channels * cells): channel after channel, those
+    of stride 16 first, the cells of the grid row by row. Resizing (bilinear) and the order of colours are part of it.
     """
 
     def __init__(self, size: tuple[int, int] = SIZE, grid: tuple[int, int] = GRID) -> None:
@@ -40,7 +42,8 @@ class Trunk(nn.Module):
         whole = Backbone()
         self.stage2, self.stage3 = whole.stage2, whole.stage3
         self.stage4, self.stage5 = whole.stage4, whole.stage5
-        self.register_buffer("pool", pooling(size[0] // 32, size[1] // 32, grid))
+        self.register_buffer("pool16", pooling(size[0] // 16, size[1] // 16, grid))
+        self.register_buffer("pool32", pooling(size[0] // 32, size[1] // 32, grid))
 
     @property
     def features(self) -> int:
@@ -51,10 +54,11 @@ class Trunk(nn.Module):
         pixels = pictures.permute(0, 3, 1, 2).float()
         pixels = functional.interpolate(pixels, size=self.size, mode="bilinear", align_corners=False)
         x = self.stage3(self.stage2(self.bend(self.stem(pixels))))
-        x = self.stage5(self.stage4(x))
-        assert isinstance(self.pool, Tensor)
-        pooled: Tensor = (x.flatten(2) @ self.pool).flatten(1)
-        return pooled
+        x16 = self.stage4(x)
+        x32 = self.stage5(x16)
+        assert isinstance(self.pool16, Tensor)
+        assert isinstance(self.pool32, Tensor)
+        return torch.cat([x16.flatten(2) @ self.pool16, x32.flatten(2) @ self.pool32], 1).flatten(1)
 
 
 def pooling(rows: int, columns: int, grid: tuple[int, int]) -> Tensor:
