@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, UsageError
 from training.annotations import Finding, Item, Labelled, read_labelled
 from training.datasets import labels_of, read_data_spec
 
@@ -128,6 +128,12 @@ def contact_sheet(checked: Checked, count: int, seed: int = 0) -> Image:
     blank = np.full((TILE[1], TILE[0], 3), 40, np.uint8)
     tiles += [blank] * (-len(tiles) % COLUMNS)
     return np.asarray(np.vstack([np.hstack(tiles[i : i + COLUMNS]) for i in range(0, len(tiles), COLUMNS)]), np.uint8)
+
+
+def write_sheet(path: Path, checked: Checked, count: int) -> None:
+    """Write ``contact_sheet``. Raises UsageError where that cannot be."""
+    if not cv2.imwrite(str(path), contact_sheet(checked, count)):
+        raise UsageError(f"{path}: cannot be written", mend="a .png or .jpg in a folder that exists")
 
 
 def _tile(item: Item, wrong: bool) -> Image:

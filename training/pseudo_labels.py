@@ -32,7 +32,6 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.store import load_model
 from pipeline.services.harvest.choosing import are_alike, thumbnail_of
-from training.annotations import CLIPS
 from training.evaluate import detect_in
 from training.videos import sampled_frames
 
@@ -118,18 +117,6 @@ def _share_inside(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDAr
     return np.asarray(sides.clip(min=0).prod(1) / max(1e-9, float((box[2:] - box[:2]).prod())), np.float64)
 
 
-def videos_in(paths: Sequence[Path]) -> list[Path]:
-    """Videos, and those anywhere in folders, in order. Raises UsageError naming the path that is or holds none."""
-    videos: list[Path] = []
-    for path in paths:
-        held = sorted(each for each in path.rglob("*") if each.suffix.lower() in CLIPS) if path.is_dir() else [path]
-        if not held or not held[0].is_file():
-            known = ", ".join(sorted(CLIPS))
-            raise UsageError(f"{path}: is no video and holds none", mend=f"a file, or a folder with {known}")
-        videos += held
-    return videos
-
-
 def taken_by_day(name: str = "passerby-daylight") -> Callable[[Picture], bool]:
     """A judge of pictures: whether one was taken by day, as the classifier that ships sees it."""
     classifier = Classifier(load_model(name))
@@ -149,8 +136,7 @@ def write_pseudo_labels(
     """Write a set that training reads: ``images``, ``labels.json`` (COCO) and ``data.yaml``; whole or not at all.
 
     by_day: whether a picture was taken by day; others are left out (None: none are). Near-duplicates of the last
-    picture kept of a video are left out, too. Raises UsageError where ``out`` exists or no
-    picture is left.
+    picture kept of a video are left out, too. Raises UsageError where ``out`` exists or no picture is left.
     """
     if out.exists():
         raise UsageError(f"{out}: exists", mend="name another --out, or remove it")

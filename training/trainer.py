@@ -264,18 +264,14 @@ def mean_of(networks: dict[str, Network]) -> Network:
 
     Wortsman et al.: "Model soups", ICML 2022. Raises ModelError naming one that is not the same network.
     """
-    (first, network), *others = networks.items()
-    mixed = copy.deepcopy(network)
-    sums: dict[str, Tensor] = mixed.state_dict()
-    for name, other in others:
-        if (other.architecture, other.activation) != (network.architecture, network.activation):
+    (first, mixed), *others = networks.items()
+    for count, (name, other) in enumerate(others, 2):
+        if (other.architecture, other.activation) != (mixed.architecture, mixed.activation):
             raise ModelError(
-                f"{name}: is {other.architecture} with {other.activation}, {first} {network.architecture} with "
-                f"{network.activation}", mend="only weights of one network have a mean",
+                f"{name}: is {other.architecture} with {other.activation}, {first} {mixed.architecture} with "
+                f"{mixed.activation}", mend="only weights of one network have a mean",
             )  # fmt: skip
-        for key, value in other.state_dict().items():
-            sums[key] = sums[key] + value
-    mixed.load_state_dict({key: value / len(networks) for key, value in sums.items()})
+        mixed = interpolated(mixed, other, 1 / count)
     return mixed
 
 

@@ -23,7 +23,7 @@ from pipeline.inference.store import load_model
 from pipeline.sources.synthetic import street, write_video
 from training.cli import app
 from training.datasets import ANY_VEHICLE, read_data_spec, read_samples
-from training.pseudo_labels import Rules, merged, taken_by_day, videos_in, write_pseudo_labels
+from training.pseudo_labels import Rules, merged, taken_by_day, write_pseudo_labels
 from training.scenes import split_by_scene
 
 CLASSES = ("person", "car", "motorcycle", "bicycle")
@@ -129,8 +129,10 @@ def test_nothing_is_left_behind_when_it_fails_or_is_there_already(
     (tmp_path / "out").mkdir()
     with pytest.raises(UsageError, match="exists"):
         write_pseudo_labels([video], [teacher], tmp_path / "out", Rules())
-    with pytest.raises(UsageError, match="is no video"):
-        videos_in([tmp_path / "out"])
+    none = CliRunner().invoke(app, f"pseudo-label {tmp_path / 'out'} --teacher passerby-nano --out {tmp_path / 'new'}")
+    assert isinstance(none.exception, UsageError)
+    assert "holds no video" in str(none.exception)
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]
 
 
 def test_the_classifier_that_ships_tells_day_from_dark() -> None:

@@ -35,18 +35,18 @@ def pseudo_label(
 
         passerby-train pseudo-label day.mp4 --teacher passerby-small --teacher gfl:picodet_s_416_coco.onnx --out pseudo
     """
-    import cv2
-
-    from training.checking import check_set, contact_sheet
+    from pipeline.cli.detect import files_in
+    from training.annotations import CLIPS
+    from training.checking import check_set, write_sheet
     from training.commands.contenders import contender_of
-    from training.pseudo_labels import LABELS_FILE, Rules, taken_by_day, videos_in, write_pseudo_labels
+    from training.pseudo_labels import LABELS_FILE, Rules, taken_by_day, write_pseudo_labels
 
     if unsure > sure:
         raise UsageError(f"--unsure {unsure:g} is above --sure {sure:g}", mend="what is sure scores more than a doubt")
     rules = Rules(every_s, most, sure, unsure)
     teachers = [contender_of(each).detector(unsure) for each in teacher]
     told = write_pseudo_labels(
-        videos_in(videos), teachers, out, rules, by_day=None if night else taken_by_day(), show=True
+        files_in(videos, CLIPS, "no video"), teachers, out, rules, by_day=None if night else taken_by_day(), show=True
     )
     for path, why in told.broken.items():
         typer.echo(f"left out, cannot be read to its end: {path}: {why}", err=True)
@@ -55,7 +55,6 @@ def pseudo_label(
         typer.echo(f"{what}: {shown}")
     if sheet is not None:
         checked = check_set(out / LABELS_FILE, out / "images", None)
-        if not cv2.imwrite(str(sheet), contact_sheet(checked, 48)):
-            raise UsageError(f"{sheet}: cannot be written", mend="a .png or .jpg in a folder that exists")
+        write_sheet(sheet, checked, 48)
         typer.echo(f"{sheet}: written")
     typer.echo(f"{out}: {told.pictures} pictures; train on them with --data {out / 'data.yaml'}, or beside other sets")

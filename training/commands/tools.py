@@ -34,17 +34,14 @@ def data(
 
         passerby-train data training/first_light.yaml --root ../shared/data/detection --sheet sheet.png
     """
-    import cv2
-
     from pipeline.errors import ConfigError
-    from training.checking import check_set, contact_sheet, summary, training_side
+    from training.checking import check_set, summary, training_side, write_sheet
 
     train = training_side(where, root) if split else None
     checked = check_set(where, root, train, show=True)
     typer.echo(summary(checked))
     if sheet is not None:
-        if not cv2.imwrite(str(sheet), contact_sheet(checked, tiles)):
-            raise UsageError(f"{sheet}: cannot be written", mend="a .png or .jpg in a folder that exists")
+        write_sheet(sheet, checked, tiles)
         typer.echo(f"{sheet}: written")
     wrong = [each for each in checked.findings if each.kind != "no labels"]
     if wrong or checked.twins:
