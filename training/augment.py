@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from training.datasets import ANY_VEHICLE, VEHICLES, Boxes, DataSpec, Sample
+from training.datasets import ANY_VEHICLE, PERSON, VEHICLES, Boxes, DataSpec, Sample
 from training.losses import Targets
 
 PAD = 114
@@ -34,6 +35,7 @@ class AugmentedPictures(Dataset[Example]):
     """``count`` pictures, a function of (seed, epoch, index): workers and restarts change nothing.
 
     shapes: (width, height) of the input and how often each is drawn; a batch has one shape. strides: of the network.
+    turned: how often a picture of people alone is laid on its side, so that people who lie are learned, too.
     """
 
     def __init__(
@@ -46,9 +48,11 @@ class AugmentedPictures(Dataset[Example]):
         batch: int,
         seed: int,
         strides: tuple[int, ...],
+        turned: float = 0.0,
     ) -> None:
         self._samples = samples
         self._strides = strides
+        self._turned = turned
         self._shapes = list(shapes)
         self._odds = np.array(list(shapes.values())) / sum(shapes.values())
         weights = np.array([spec.by_name[one.dataset].weight for one in samples])
@@ -71,6 +75,8 @@ class AugmentedPictures(Dataset[Example]):
             k = int(random.choice(len(self._samples), p=self._weights))
             sample = self._samples[k]
             image = np.asarray(cv2.imdecode(self._packed[k], cv2.IMREAD_COLOR), np.uint8)
+            if self._turned and shows_people_alone(sample) and random.random() < self._turned:
+                image, sample = on_its_side(image, sample, left=random.random() < 0.5)
             kept, rows = _place(canvas, owner, number, rect, scale, (image, sample), random)
             objects, told = ~sample.ignored[rows], sample.labels[rows]
             boxes.append(kept[objects])
@@ -96,6 +102,19 @@ def collate(examples: list[Example]) -> tuple[torch.Tensor, Targets]:
     images = torch.stack([each.image for each in examples])
     known = torch.stack([each.known for each in examples])
     return images, Targets([each.boxes for each in examples], [each.labels for each in examples], known)
+
+
+def shows_people_alone(sample: Sample) -> bool:
+    """Whether it has people, and nothing else that is labelled: a car on its side teaches nothing."""
+    return len(sample.labels) > 0 and bool((sample.labels == PERSON).all())
+
+
+def on_its_side(image: Image, sample: Sample, *, left: bool) -> tuple[Image, Sample]:
+    """A picture turned by a quarter, to the left or to the right, and its boxes: who stood there lies."""
+    x_min, y_min, x_max, y_max = sample.boxes.T
+    sides = (y_min, 1 - x_max, y_max, 1 - x_min) if left else (1 - y_max, x_min, 1 - y_min, x_max)
+    turned = np.ascontiguousarray(np.rot90(image, 1 if left else -1))
+    return turned, replace(sample, boxes=np.stack(sides, 1).astype(np.float32))
 
 
 def _packed(image: Image) -> Image:

@@ -102,6 +102,9 @@ def detector(
     learns: Annotated[
         Learns, typer.Option(help="names: only which vehicle it is; boxes stay, and the scores of people and vehicles.")
     ] = Learns.all,
+    turned: Annotated[
+        float, typer.Option(min=0, max=1, help="How often a picture of people alone is laid on its side: people lie.")
+    ] = 0.0,
     step: Annotated[float, typer.Option(min=1e-6, help="Of a weight, relative to its tensor's RMS.")] = 0.0013,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs in all.")] = 8,
     pictures: Annotated[int, typer.Option(min=1, help="Pictures an epoch.")] = 3392,
@@ -150,6 +153,7 @@ def detector(
     recipe = Recipe(
         epochs=epochs, pictures=pictures, batch=batch, seed=seed, workers=workers,
         activation=activation.value if activation else None, taught=taught, step=step, learns=learns.value,
+        turned=turned,
     )  # fmt: skip
     if shapes:
         recipe = replace(recipe, shapes=shapes_of(shapes))

@@ -20,6 +20,7 @@ from pipeline.errors import ConfigError
 from training.annotations import Item, Labelled, read_coco, read_yolo
 
 CLASSES = ("person", "bicycle", "car", "motorcycle", "bus", "truck")
+PERSON = CLASSES.index("person")
 ANY_VEHICLE = len(CLASSES)
 """The label of a vehicle whose class was not noted."""
 VEHICLES = tuple(i for i, name in enumerate(CLASSES) if name in GROUPS["vehicle"])

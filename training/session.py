@@ -142,6 +142,7 @@ def train_detector(
     pictures = AugmentedPictures(
         prepared.train, prepared.spec, recipe.shapes,
         count=recipe.pictures, batch=recipe.batch, seed=recipe.seed, strides=training.network.strides,
+        turned=recipe.turned,
     )  # fmt: skip
     views = [picture_of(each, prepared.spec, "16:9") for each in prepared.validation]
     shape = next(iter(recipe.shapes))

@@ -38,7 +38,8 @@ class Recipe:
     validation after which it stops (0: never). activation: at the end, if not the network's own; ``ramp``: steps on
     the way from SiLU to ReLU.
     taught: share of the loss that is the distance to the teacher, if there is one. learns: everything, or only which
-    vehicle it is (``training.names``); the teacher is then the start. amp: half precision (bfloat16) where it runs on
+    vehicle it is (``training.names``); the teacher is then the start. turned: how often a picture of people alone is
+    laid on its side: who fell lies, and few pictures show it. amp: half precision (bfloat16) where it runs on
     a GPU that has it.
     """
 
@@ -58,6 +59,7 @@ class Recipe:
     taught: float = 0.0
     amp: bool = True
     learns: Learns = "all"
+    turned: float = 0.0
     shapes: dict[tuple[int, int], float] = field(
         default_factory=lambda: {(416, 256): 0.5, (416, 416): 0.27, (544, 320): 0.23}
     )

@@ -16,9 +16,9 @@ from pipeline.core.detections import Detections
 from pipeline.errors import ConfigError
 from tests.training.conftest import draw_scene
 from training import augment
-from training.augment import AugmentedPictures, collate
+from training.augment import AugmentedPictures, collate, on_its_side
 from training.datasets import ANY_VEHICLE, CLASSES, read_data_spec, read_samples
-from training.evaluate import ap50, picture_of, truth_of
+from training.evaluate import ap50, is_shown, picture_of, truth_of
 from training.scenes import read_gray, signature, split_by_scene
 
 
@@ -266,6 +266,56 @@ def test_the_darkened_view_is_the_same_picture_by_night_and_always_the_same_nigh
     assert np.array_equal(night.image, again.image)
     assert np.array_equal(night.boxes, day.boxes)
     assert not np.array_equal(picture_of(read_samples(spec)[1], spec, "16:9, darkened").image, night.image)
+
+
+PERSON_RGB = np.array([220, 30, 30])
+"""As ``draw_scene`` paints one."""
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_picture_on_its_side_keeps_each_box_on_what_it_shows(data_file: Path, left: bool) -> None:
+    sample = next(one for one in read_samples(read_data_spec(data_file)) if one.dataset == "people")
+    image = sample.read()
+    turned, lying = on_its_side(image, sample, left=left)
+    assert turned.shape == (160, 120, 3)
+    assert lying.labels is sample.labels
+    x_min, y_min, x_max, y_max = (lying.boxes[0] * (120, 160, 120, 160)).round().astype(int)
+    assert x_max - x_min > 2 * (y_max - y_min), "who stood does not lie"
+    inside = turned[y_min + 2 : y_max - 2, x_min + 2 : x_max - 2, ::-1]
+    assert np.abs(inside - PERSON_RGB).max() <= 30
+    assert (y_min > 80) == left, "turned the other way: he stood on the left"
+
+
+def test_the_view_on_its_side_is_of_people_alone_and_always_the_same(data_file: Path) -> None:
+    spec = read_data_spec(data_file)
+    for sample in read_samples(spec):
+        assert is_shown(sample, "16:9")
+        assert is_shown(sample, "on its side") == (sample.labels.tolist() == [0])
+    sample = next(one for one in read_samples(spec) if one.dataset == "people")
+    one, again = (picture_of(sample, spec, "on its side") for _ in range(2))
+    assert np.array_equal(one.image, again.image)
+    x_min, y_min, x_max, y_max = truth_of(one, "person")[0].round().astype(int)
+    assert np.abs(one.image[y_min + 2 : y_max - 2, x_min + 2 : x_max - 2] - PERSON_RGB).max() <= 30
+
+
+def test_people_alone_are_laid_on_their_side_as_often_as_asked(data_file: Path) -> None:
+    spec = read_data_spec(data_file)
+
+    def lying(turned: float) -> float:
+        pictures = AugmentedPictures(
+            read_samples(spec), spec, {(128, 128): 1.0}, count=60, batch=4, seed=0, strides=(8, 16, 32), turned=turned
+        )
+        wide = [
+            bool(side[0] > side[1])
+            for i in range(60)
+            if len(pictures[i].labels) and bool((pictures[i].labels == 0).all())
+            for side in (pictures[i].boxes[:, 2:] - pictures[i].boxes[:, :2]).tolist()
+        ]
+        return float(np.mean(wide))
+
+    assert lying(0.0) == 0.0
+    assert lying(1.0) > 0.9
+    assert 0.2 < lying(0.5) < 0.8
 
 
 def test_a_mosaic_knows_what_each_of_its_pictures_labels(data_file: Path) -> None:
