@@ -82,17 +82,31 @@ def best_crop(
     holds at least ``keep`` of what the best place holds. Where nothing weighs anything: last, or the centre.
     """
     rows, columns = weights.shape
-    tall, wide = _cells(height, rows), _cells(width, columns)
-    table = np.zeros((rows + 1, columns + 1), np.float64)
-    table[1:, 1:] = weights.astype(np.float64).cumsum(0).cumsum(1)
-    held = _held(table, tall, wide)
-    if float(table[-1, -1]) <= 0:
+    if not weights.any():
         return last or ((1 - width) / 2, (1 - height) / 2, (1 + width) / 2, (1 + height) / 2)
+    held = held_weights(weights, width, height)
     y, x = divmod(int(held.argmax()), held.shape[1])
     if last is not None:
         at = min(held.shape[0] - 1, round(last[1] * rows)), min(held.shape[1] - 1, round(last[0] * columns))
         if held[at] >= keep * held[y, x]:
             return last
+    return crop_at(y, x, weights, width, height)
+
+
+def held_weights(weights: NDArray[np.float32], width: float, height: float) -> NDArray[np.float64]:
+    """What a crop of ``width`` x ``height`` holds at every place for it, its middle counted twice, float64.
+
+    [y, x]: of the crop whose top left corner is that of cell y, x of the weights.
+    """
+    rows, columns = weights.shape
+    table = np.zeros((rows + 1, columns + 1), np.float64)
+    table[1:, 1:] = weights.astype(np.float64).cumsum(0).cumsum(1)
+    return _held(table, _cells(height, rows), _cells(width, columns))
+
+
+def crop_at(y: int, x: int, weights: NDArray[np.float32], width: float, height: float) -> Crop:
+    """The crop at a place of ``held_weights``."""
+    rows, columns = weights.shape
     left, top = min(x / columns, 1 - width), min(y / rows, 1 - height)
     return left, top, left + width, top + height
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.core.clip_crop import BLOCK_PX, best_crop, clip_weights, crop_pixels, cut, gray_grid
+from pipeline.core.clip_crop import (
+    BLOCK_PX,
+    best_crop,
+    clip_weights,
+    crop_at,
+    crop_pixels,
+    cut,
+    gray_grid,
+    held_weights,
+)
 
 NOBODY = np.zeros((0, 4), np.float32)
 NO_SCORE = np.zeros(0, np.float32)
@@ -90,6 +99,22 @@ def test_the_last_crop_is_kept_while_it_holds_enough() -> None:
     assert best_crop(nearby, 0.35, 0.42, None) != first
     elsewhere = clip_weights(_moving((66, 2)), [NOBODY] * 8, [NO_SCORE] * 8)
     assert best_crop(elsewhere, 0.35, 0.42, first, 0.5) != first
+
+
+def test_every_place_holds_what_is_under_it_and_its_middle_twice() -> None:
+    weights = np.random.default_rng(4).uniform(0, 1, (24, 30)).astype(np.float32)
+    held = held_weights(weights, 0.4, 0.5)
+    assert held.shape == (24 - 12 + 1, 30 - 12 + 1)
+    for y, x in np.ndindex(held.shape):
+        under = weights[y : y + 12, x : x + 12].astype(np.float64)
+        assert held[y, x] == pytest.approx(under.sum() + under[3:9, 3:9].sum())
+    best = np.unravel_index(held.argmax(), held.shape)
+    assert best_crop(weights, 0.4, 0.5) == crop_at(int(best[0]), int(best[1]), weights, 0.4, 0.5)
+    for y, x in np.ndindex(held.shape):
+        last = crop_at(y, x, weights, 0.4, 0.5)
+        assert last == pytest.approx((x / 30, y / 24, x / 30 + 0.4, y / 24 + 0.5))
+        for keep in (0.8, 0.95):
+            assert (best_crop(weights, 0.4, 0.5, last, keep) == last) == (held[y, x] >= keep * held.max())
 
 
 @pytest.mark.parametrize("size", [(416, 234), (352, 288), (64, 36)])

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.errors import UsageError
 from training.models.trunk_names import TRUNKS, TrunkName
 from training.scene.data import DATA
 from training.scene.folds import ASSIGNMENTS
 
 if TYPE_CHECKING:
     from training.scene.session import Place
+    from training.scene.trainer import SceneRecipe
     from training.scene.transfer import TransferRecipe
 
 app = typer.Typer(
@@ -112,6 +114,11 @@ def evaluate(
     assignments: Annotated[int, typer.Option(min=1, max=ASSIGNMENTS, help="Transfer: of the folds.")] = ASSIGNMENTS,
     seed: Annotated[int, typer.Option()] = 0,
     baselines: Annotated[bool, typer.Option("--baselines", help="Also each reader alone, textbook, metadata.")] = False,
+    kept: Annotated[
+        list[float] | None,
+        typer.Option(min=0, max=1, help="What the manifest's crop.keep costs at this share; may be repeated."),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="With --kept: of random places.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Also write what a release needs here, as JSON.")] = None,
 ) -> None:
     """Cross-validate by scene: accuracy, AUC, false alarms on ordinary videos, at thresholds of the other folds.
@@ -122,7 +129,15 @@ def evaluate(
 
         passerby-train scene evaluate --baselines
 
+        passerby-train scene evaluate --kept 1 --kept 0.8 --kept 0.5
+
         passerby-train scene evaluate --trunk resnet50 --assignments 1
+
+    A crop stays while it holds a share of what the best place holds. With --kept the shipped kind of head is trained as
+    ever, and the clips held out are seen through places that such a stay may leave: any that holds at least the share,
+    at random (--draws times); the one of them that holds least; and the one that the clip's first half asks for. Real
+    stays are kinder than the first, since they set out from a best place. Nothing else is printed then: --baselines and
+    --out are refused.
     """
     from training.scene.baselines import baseline_rows
     from training.scene.evaluate import table
@@ -130,6 +145,8 @@ def evaluate(
     from training.scene.session import evaluate_scene, prepare
     from training.scene.trainer import SceneRecipe
 
+    if kept and (baselines or out is not None or trunk in TRUNKS):
+        raise UsageError("--kept goes without --baselines, --out and ImageNet trunks", mend="run it alone")
     place = _place(data, root, detector, trunk, cache)
     if trunk in TRUNKS:
         from training.scene.transfer_session import evaluate_transfer, gather
@@ -137,6 +154,8 @@ def evaluate(
         transfer = _transfer(trunk, epochs, fine_epochs, side, seed)
         material = gather(place, [kind], transfer, init)
         return typer.echo(table(evaluate_transfer(material, kind, transfer, assignments)))
+    if kept:
+        return typer.echo(_kept_table(place, kind, SceneRecipe(epochs=epochs, seed=seed), kept, draws))
     shapes = {"ranks + LSTM with attention": HeadShape()}
     if baselines:
         shapes |= {"ranks alone": HeadShape(lstm=False), "LSTM with attention alone": HeadShape(ranks=False)}
@@ -186,6 +205,14 @@ def _place(data: Path, root: Path | None, detector: str, trunk: str | None, cach
 
     torch.set_num_threads(1)
     return Place(data, root, detector, Path(trunk) if trunk is not None and trunk not in TRUNKS else None, cache)
+
+
+def _kept_table(place: Place, kind: str, recipe: SceneRecipe, keeps: list[float], draws: int) -> str:
+    from training.scene.kept import evaluate_kept, table
+    from training.scene.session import GATE, prepare
+
+    prepared = prepare(place)
+    return table(evaluate_kept(prepared.extractor, prepared.videos([kind]), kind, GATE, recipe, keeps, draws))
 
 
 def _transfer(trunk: TrunkName, epochs: int, fine_epochs: int, side: int, seed: int) -> TransferRecipe:

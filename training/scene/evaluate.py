@@ -108,23 +108,59 @@ def taught_of(videos: Sequence[VideoClips], kinds: Sequence[str], head: SceneHea
     return Taught(rows, *tables, ordinary, torch.cat(again), np.concatenate(again_of))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FoldHeads:
+    """One assignment of folds, trained. videos: those that have clips. taught: all their clips, in order. fold: of each
+    video. heads: of each fold, which saw nothing of its scenes."""
+
+    videos: list[VideoClips]
+    kind: str
+    taught: Taught
+    fold: NDArray[np.int64]
+    heads: list[SceneHead]
+
+    @property
+    def owner(self) -> NDArray[np.int64]:
+        """Of which video each clip is."""
+        return owners_of(self.videos)
+
+    def scored(self, rows: torch.Tensor) -> Scored:
+        """Every video by the head of its fold. rows: of each clip, as ``SceneHead.rows`` gives them."""
+        owner = self.owner
+        logits = np.zeros(len(owner))
+        for k, head in enumerate(self.heads):
+            mine = np.flatnonzero(self.fold[owner] == k)
+            logits[mine] = logits_of(head, rows[torch.from_numpy(mine)])[:, 0]
+        scores = 1 / (1 + np.exp(-logits))
+        labels = np.array([self.kind in each.clip.kinds for each in self.videos], np.bool_)
+        return Scored(self.videos, [scores[owner == i] for i in range(len(self.videos))], self.fold, labels)
+
+
+def train_folds(
+    videos: Sequence[VideoClips], kind: str, shape: HeadShape, recipe: SceneRecipe, assignment: int, *, show: str = ""
+) -> FoldHeads:
+    """Train a head for each fold on all the others."""
+    kept = [each for each in videos if len(each.starts_us)]
+    taught = taught_of(kept, [kind], SceneHead(shape))
+    fold = folds_of(kept, kind, assignment)
+    owner, heads = owners_of(kept), []
+    for k in tqdm(range(FOLDS), desc=show, unit="fold", leave=False, disable=not show):
+        seeded = SceneRecipe(**(asdict(recipe) | {"seed": recipe.seed + 10 * assignment + k}))
+        heads.append(SceneTraining(shape, seeded, taught.part(fold[owner] != k)).run())
+    return FoldHeads(kept, kind, taught, fold, heads)
+
+
 def cross_validate(
     videos: Sequence[VideoClips], kind: str, shape: HeadShape, recipe: SceneRecipe, assignment: int, *, show: str = ""
 ) -> Scored:
     """Score every video by a head that saw nothing of its scene."""
-    kept = [each for each in videos if len(each.starts_us)]
-    taught = taught_of(kept, [kind], SceneHead(shape))
-    owner = np.repeat(np.arange(len(kept)), [len(each.starts_us) for each in kept])
-    fold = folds_of(kept, kind, assignment)
-    logits = np.zeros(len(owner))
-    for k in tqdm(range(FOLDS), desc=show, unit="fold", leave=False, disable=not show):
-        mine = fold[owner] == k
-        seeded = SceneRecipe(**(asdict(recipe) | {"seed": recipe.seed + 10 * assignment + k}))
-        head = SceneTraining(shape, seeded, taught.part(~mine)).run()
-        logits[mine] = logits_of(head, taught.rows[torch.from_numpy(np.flatnonzero(mine))])[:, 0]
-    scores = 1 / (1 + np.exp(-logits))
-    labels = np.array([kind in each.clip.kinds for each in kept], np.bool_)
-    return Scored(kept, [scores[owner == i] for i in range(len(kept))], fold, labels)
+    trained = train_folds(videos, kind, shape, recipe, assignment, show=show)
+    return trained.scored(trained.taught.rows)
+
+
+def owners_of(videos: Sequence[VideoClips]) -> NDArray[np.int64]:
+    """Of which video each clip is, all clips in order."""
+    return np.repeat(np.arange(len(videos)), [len(each.starts_us) for each in videos])
 
 
 def folds_of(videos: Sequence[VideoClips], kind: str, assignment: int) -> NDArray[np.int64]:

@@ -162,6 +162,23 @@ class Extractor:
         views = np.array(filled, np.float16).reshape(n, 2 * offsets, *told.features.shape[1:])
         return views[:, 1:]  # the first is the clip itself
 
+    def recut(self, told: VideoClips, wanted: Sequence[tuple[int, Crop]]) -> NDArray[np.float16]:
+        """Some of a video's clips in other crops than their own. wanted: m clips' numbers and crops. m x T x D."""
+        people = people_of(told.clip.path, self.detector, self.cache)
+        indices = list(clip_indices(people.times_us, self.plan))
+        places = "\n".join(f"{each}" for number, crop in wanted for each in (*indices[number].tolist(), *crop))
+        parts = content_key(told.clip.path), self.detector.provenance.model_sha256, self._encoder_key
+        kept = self._kept(*parts, places, f"recut {_CACHED}")
+        if not kept.is_file():
+            pictures = pictures_of(told.clip.path, self.detector)
+            found = np.zeros((len(wanted), *told.features.shape[1:]), np.float16)
+            for k, (number, crop) in enumerate(wanted):
+                seen = {int(i): self.encode(cut(pictures[int(i)], crop)) for i in set(indices[number].tolist())}
+                found[k] = [seen[int(i)] for i in indices[number]]
+            store(kept, features=found)
+        with np.load(kept, allow_pickle=False) as read:
+            return np.asarray(read["features"])
+
     def encode(self, picture: Picture) -> NDArray[np.float32]:
         """The features of one crop, D float32."""
         (out,) = self._session.run({"pictures": np.ascontiguousarray(picture)[None]}, ["features"])
@@ -198,9 +215,13 @@ def clip_crop(people: People, index: NDArray[np.int64], plan: ClipPlan, last: Cr
     """The one crop of a clip."""
     if plan.place == "whole":
         return (0.0, 0.0, 1.0, 1.0)
+    return best_crop(weights_of(people, index, plan), plan.width, plan.height, last, plan.keep)
+
+
+def weights_of(people: People, index: NDArray[np.int64], plan: ClipPlan) -> NDArray[np.float32]:
+    """What a clip's crop is placed by."""
     boxes, scores = [people.boxes[i] for i in index], [people.scores[i] for i in index]
-    weights = clip_weights(people.grays[index], boxes, scores, persons=plan.place == "persons_motion")
-    return best_crop(weights, plan.width, plan.height, last, plan.keep)
+    return clip_weights(people.grays[index], boxes, scores, persons=plan.place == "persons_motion")
 
 
 def video_clips(
