@@ -1,19 +1,20 @@
-"""INT8 by static quantisation (QDQ), kept only where it is measured to be as good and worth it.
+"""A network in INT8 (QDQ): by ranges from calibration pictures, or by those it was trained with.
 
-ONNX Runtime's quantiser puts QuantizeLinear and DequantizeLinear around the operators; ranges of activations come from
-calibration pictures. What follows the last convolutions (exponentials, sizes in pixels, products of probabilities)
-spans ranges that 8 bits do not hold, so it stays float, and by default those last convolutions do as well.
+ONNX Runtime's quantiser puts QuantizeLinear and DequantizeLinear around the convolutions; what is between them
+(shortcuts, concatenations, activations) stays float: in 8 bits it was neither quicker nor better (docs/benchmarks.md).
+What follows the last convolutions (exponentials, sizes in pixels, products of probabilities) spans ranges that 8 bits
+do not hold, and by default those last convolutions stay float as well.
 Jacob et al.: "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,11 +23,9 @@ import onnx
 from numpy.typing import NDArray
 
 from pipeline.errors import ModelError, UsageError
-from pipeline.inference.store import keep_model
-from training.datasets import CLASSES, DataSpec, Sample
-from training.evaluate import GROUPS, Contender, Score, evaluate, fitted, picture_of, table
-from training.export import COMPARED, Difference, compare
-from training.models.pretrained import load_exported
+from training.datasets import DataSpec, Sample
+from training.evaluate import Contender, fitted, picture_of
+from training.models.fake_quantised import Affine, Ranges
 
 Calibration = Literal["minmax", "percentile", "entropy"]
 _CONVOLUTIONS = frozenset({"Conv", "Gemm", "MatMul"})
@@ -52,38 +51,21 @@ class QuantiseSettings:
     min_speedup: float = 1.5
     max_difference: float = 0.2
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What was measured. loss: the largest, in AP50. speedup: of the least sped-up view. kept: whether all suffices.
-
-    difference: from the network in torch, on validation pictures; None where it is not one of ours.
-    """
-
-    settings: QuantiseSettings
-    scores: list[Score]
-    loss: float
-    speedup: float
-    bytes_before: int
-    bytes_after: int
-    difference: Difference | None
-    kept: bool
-
-    def verdict(self) -> str:
-        """One line."""
-        told = (
-            f"INT8 loses {self.loss:.3f} of AP50 (allowed {self.settings.max_loss:g}), runs {self.speedup:.2f} times "
-            f"as fast (wanted {self.settings.min_speedup:g}), has {self.bytes_after / 1e6:.2f} MB "
-            f"(fp32 {self.bytes_before / 1e6:.2f})"
-        )
-        if self.difference is not None:
-            told += f", is {self.difference.told()} (allowed {self.settings.max_difference:g} in a score)"
-        return told + (": kept" if self.kept else ": not kept")
+    @property
+    def largest_weight(self) -> int:
+        """Weights are held as -this..this."""
+        return 64 if self.reduce_range else 127
 
 
-def quantise(data: bytes, feeds: Sequence[dict[str, NDArray[Any]]], settings: QuantiseSettings) -> bytes:
-    """The network with 8-bit weights and activations. feeds: inputs of the network, for calibration.
+def quantise(
+    data: bytes,
+    feeds: Sequence[dict[str, NDArray[Any]]],
+    settings: QuantiseSettings,
+    ranges: Sequence[Ranges | None] | None = None,
+) -> bytes:
+    """The network with convolutions of 8-bit weights and activations. feeds: inputs of the network, for calibration.
 
+    ranges: of its convolutions, in their order, in place of calibrated ones; one feed is then enough.
     Raises UsageError for a calibration that does not exist, ModelError where the quantiser gives up.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -105,22 +87,91 @@ def quantise(data: bytes, feeds: Sequence[dict[str, NDArray[Any]]], settings: Qu
         def get_next(self) -> dict[str, NDArray[Any]] | None:
             return next(self._left, None)
 
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), redirect_stdout(StringIO()):
+        warnings.simplefilter("ignore")  # and the calibration prints its progress
         whole, ready, small = (Path(folder) / f"{name}.onnx" for name in ("whole", "ready", "small"))
         whole.write_bytes(data)
         try:
             quant_pre_process(whole, ready, skip_symbolic_shape=True)
+            plain = onnx.load(str(ready))
+            options: dict[str, Any] = {"CalibPercentile": settings.percentile, "ActivationSymmetric": False}
+            if ranges is not None:
+                told = dict(zip(convolutions_in(onnx.load_from_string(data)), ranges, strict=True))
+                options["TensorQuantOverrides"] = _overrides(plain, told)
             quantize_static(
                 ready, small, Reader(), quant_format=QuantFormat.QDQ, per_channel=settings.per_channel,
                 reduce_range=settings.reduce_range, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                calibrate_method=methods[settings.calibration],
-                nodes_to_exclude=left_float(onnx.load(str(ready)), head=settings.float_head),
-                extra_options={"CalibPercentile": settings.percentile, "ActivationSymmetric": False},
+                calibrate_method=methods[settings.calibration if ranges is None else "minmax"],
+                op_types_to_quantize=[*sorted(_CONVOLUTIONS), "Relu"],
+                nodes_to_exclude=left_float(plain, head=settings.float_head), extra_options=options,
             )  # fmt: skip
         except Exception as error:
             raise ModelError(f"the network cannot be quantised: {type(error).__name__}: {error}") from None
-        return small.read_bytes()
+        return bytes(_float_between(onnx.load(str(small))).SerializeToString())
+
+
+def convolutions_in(model: onnx.ModelProto) -> list[str]:
+    """The names of its convolutions, in their order."""
+    return [node.name for node in model.graph.node if node.op_type == "Conv"]
+
+
+def ranges_in(quantised: bytes, names: Sequence[str]) -> list[Ranges | None]:
+    """The ranges of the convolutions ``names`` of a quantised network; None: of one that is float."""
+    graph = onnx.load_from_string(quantised).graph
+    values = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    quantisers = {node.input[0]: node for node in graph.node if node.op_type == "QuantizeLinear"}
+    nodes = {node.name: node for node in graph.node if node.op_type == "Conv"}
+
+    def held(node: onnx.NodeProto) -> Affine:
+        return Affine(float(values[node.input[1]]), int(values[node.input[2]]))
+
+    told: list[Ranges | None] = []
+    for name in names:
+        before, after = (makers.get(nodes[name].input[0]), quantisers.get(nodes[name].output[0]))
+        quantised_ = before is not None and before.op_type == "DequantizeLinear" and after is not None
+        told.append(Ranges(held(before), held(after)) if quantised_ else None)  # type: ignore[arg-type]
+    return told
+
+
+def _overrides(model: onnx.ModelProto, ranges: Mapping[str, Ranges | None]) -> dict[str, list[dict[str, Any]]]:
+    """The ranges as ONNX Runtime's quantiser wants them, by the tensors' names."""
+    readers = _readers(model)
+    told: dict[str, list[dict[str, Any]]] = {}
+    for node in model.graph.node:
+        known = ranges.get(node.name) if node.op_type == "Conv" else None
+        if known is None:
+            continue
+        following = readers.get(node.output[0], [])
+        merged = len(following) == 1 and following[0].op_type == "Relu"  # it becomes the lower end of the range
+        output = following[0].output[0] if merged else node.output[0]
+        for name, held in ((node.input[0], known.input), (output, known.output)):
+            told[name] = [{"scale": np.array(held.scale, np.float32), "zero_point": np.array(held.zero, np.uint8)}]
+    return told
+
+
+def _float_between(model: onnx.ModelProto) -> onnx.ModelProto:
+    """What else reads a convolution's input (a shortcut, say) reads it before it is rounded, as in training."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.op_type in _CONVOLUTIONS or node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
+            continue
+        for i, name in enumerate(node.input):
+            rounded = makers.get(name)
+            if rounded is None or rounded.op_type != "DequantizeLinear" or rounded.input[0] not in makers:
+                continue
+            source = makers[rounded.input[0]].input[0]
+            if source not in makers or makers[source].op_type not in _CONVOLUTIONS:
+                node.input[i] = source
+    return model
+
+
+def _readers(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    return readers
 
 
 def left_float(model: onnx.ModelProto, *, head: bool) -> list[str]:
@@ -155,60 +206,3 @@ def calibration_feeds(
         fit = detector.fit(picture.image.shape[1], picture.image.shape[0])
         feeds.append({detector.manifest.input.name: fit.tensor([fitted(detector, picture.image)])})
     return feeds
-
-
-def quantised_model(
-    contender: Contender,
-    train: Sequence[Sample],
-    validation: Sequence[Sample],
-    spec: DataSpec,
-    to: Path,
-    settings: QuantiseSettings,
-    *,
-    show: bool = False,
-) -> Outcome:
-    """Quantise, score beside fp32 in one run, and write ``to`` where the result passes the gate.
-
-    What was measured is written beside it in any case, as ``to``.json.
-    """
-    before = contender.model.read()
-    data = quantise(before, calibration_feeds(contender, train, spec, settings.pictures), settings)
-    manifest = contender.model.manifest.model_copy(
-        update={"name": to.name, "sha256": hashlib.sha256(data).hexdigest(), "file": "model.onnx", "card": None}
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        candidate = keep_model(data, manifest, None, Path(folder) / to.name)
-        rival = Contender(f"{to.name} {contender.shape[0]}x{contender.shape[1]}", candidate, contender.shape)
-        scores = evaluate([contender, rival], validation, spec, show=show)
-    sizes = (len(before), len(data))
-    outcome = _judged(settings, scores, sizes, _from_torch(contender, data, validation, spec))
-    to.parent.mkdir(parents=True, exist_ok=True)
-    told = asdict(outcome) | {"verdict": outcome.verdict()}
-    to.with_name(f"{to.name}.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
-    if outcome.kept:
-        card = f"# {manifest.name} {manifest.version}\n\n{outcome.verdict()}\n\n{table(scores)}\n"
-        keep_model(data, manifest.model_copy(update={"card": "card.md"}), card, to)
-    return outcome
-
-
-def _from_torch(contender: Contender, data: bytes, samples: Sequence[Sample], spec: DataSpec) -> Difference | None:
-    """How far the quantised network is from torch, on some of the samples."""
-    manifest = contender.model.manifest
-    if manifest.family != "passerby" or tuple(manifest.classes) != CLASSES:
-        return None
-    network = load_exported(contender.model.path, len(CLASSES))
-    feeds = calibration_feeds(contender, samples, spec, COMPARED)
-    return compare(data, network, [np.asarray(feed[manifest.input.name][0], np.uint8) for feed in feeds])
-
-
-def _judged(
-    settings: QuantiseSettings, scores: list[Score], sizes: tuple[int, int], difference: Difference | None
-) -> Outcome:
-    """scores: of each view fp32, then INT8. sizes: bytes, before and after."""
-    pairs = list(zip(scores[::2], scores[1::2], strict=True))
-    losses = [whole.mean[group] - small.mean[group] for whole, small in pairs for group in GROUPS]
-    loss = max((each for each in losses if np.isfinite(each)), default=float("nan"))
-    speedup = min(whole.cost_ms / max(small.cost_ms, 1e-9) for whole, small in pairs)
-    near = difference is None or difference.score <= settings.max_difference
-    kept = bool(loss <= settings.max_loss and speedup >= settings.min_speedup and near)
-    return Outcome(settings, scores, loss, speedup, *sizes, difference, kept)

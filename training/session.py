@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,13 +163,21 @@ def _teacher(start: Start, recipe: Recipe) -> Network:
     return network
 
 
-def validation_score(network: Network, pictures: list[Picture], shape: Shape, learns: Learns = "all") -> float:
+def validation_score(
+    network: Network,
+    pictures: list[Picture],
+    shape: Shape,
+    learns: Learns = "all",
+    *,
+    exported: Callable[[Network], bytes] = export_onnx,
+) -> float:
     """Mean AP50 over people and vehicles, 16:9 views at ``shape`` (0 for a group without truth).
 
     Where only names are learned: the share of the vehicles found that are named rightly, the mean over the kinds.
+    exported: the network as the ONNX file that is scored.
     """
     with tempfile.TemporaryDirectory() as folder:
-        contender = _contender(network, Path(folder), shape)
+        contender = _contender(exported(network), Path(folder), shape)
         found = detect_all(contender.detector(MIN_SCORE), pictures)
     scores = score_found(contender, "16:9", pictures, found, 0.0)
     told = scores.named if learns == "names" else scores.mean
@@ -194,7 +202,7 @@ def release_checkpoint(
     prepared = prepare(data, root)
     pictures = [picture_of(each, prepared.spec, "16:9") for each in prepared.validation]
     with tempfile.TemporaryDirectory() as folder:
-        contender = _contender(network, Path(folder), shapes[0])
+        contender = _contender(export_onnx(network), Path(folder), shapes[0])
         whole = contender.detector(MIN_SCORE)
         thresholds = choose_thresholds(pictures, detect_all(whole, pictures))
         shown = [_letterboxed(whole, each) for each in pictures[:: max(1, len(pictures) // COMPARED)]]
@@ -263,9 +271,8 @@ def write_card(
     return keep_model(model.read(), model.manifest, text, folder)
 
 
-def _contender(network: Network, folder: Path, shape: Shape) -> Contender:
-    """The network as a model in a folder."""
-    data = export_onnx(network)
+def _contender(data: bytes, folder: Path, shape: Shape) -> Contender:
+    """An exported network as a model in a folder."""
     release = Release("candidate", "0", CLASSES, Thresholds(nms_iou=NMS_IOU), "")
     model = keep_model(data, manifest_of(release, data, [shape], {}), None, folder / "candidate")
     return Contender("candidate", model, shape)

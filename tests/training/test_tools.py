@@ -1,14 +1,12 @@
-"""What stands around training: the data check, INT8 with its gate, explanations, the search."""
+"""What stands around training: the data check, explanations, the search."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -16,19 +14,15 @@ pytest.importorskip("pycocotools")
 
 from typer.testing import CliRunner, Result  # noqa: E402
 
-from pipeline.errors import ConfigError, ModelError, UsageError  # noqa: E402
-from pipeline.inference.onnx import RunSettings, Session  # noqa: E402
+from pipeline.errors import ConfigError, UsageError  # noqa: E402
 from tests.training.conftest import draw_scene  # noqa: E402
 from training.annotations import read_labelled  # noqa: E402
 from training.checking import check_set, contact_sheet, perceptual_hash, summary  # noqa: E402
 from training.classifier.network import Classifier  # noqa: E402
 from training.cli import app  # noqa: E402
 from training.datasets import CLASSES  # noqa: E402
-from training.evaluate import Score  # noqa: E402
 from training.explain import classifier_heat, detector_heat, weighted  # noqa: E402
-from training.export import Difference, export_onnx  # noqa: E402
 from training.models.yolox import YoloxNano  # noqa: E402
-from training.quantise import QuantiseSettings, _judged, left_float, quantise  # noqa: E402
 from training.tune import table, tune  # noqa: E402
 
 
@@ -109,72 +103,6 @@ def test_coco_findings_name_their_annotation(tmp_path: Path) -> None:
 def network() -> YoloxNano:
     torch.manual_seed(0)
     return YoloxNano(len(CLASSES), "hardswish").eval()
-
-
-@pytest.mark.slow
-def test_int8_keeps_what_follows_the_last_convolutions_float(network: YoloxNano) -> None:
-    data = export_onnx(network)
-    feeds = [{"image": np.random.default_rng(k).integers(0, 255, (1, 64, 96, 3), np.uint8)} for k in range(1)]
-    small = quantise(data, feeds, QuantiseSettings(calibration="minmax"))
-    assert len(small) < 0.6 * len(data)
-    model = onnx.load_from_string(small)
-    by_output = {name: node for node in model.graph.node for name in node.output}
-    kinds = [by_output[name].op_type if name in by_output else "" for name in ("boxes", "scores")]
-    assert kinds == ["Concat", "Concat"]
-    told, wanted = (
-        Session(each, name="it", settings=RunSettings()).run(feeds[0], ["boxes", "scores"]) for each in (small, data)
-    )
-    assert np.abs(told[1] - wanted[1]).max() < 0.05
-    plain = onnx.load_from_string(data)
-    kept, with_head = left_float(plain, head=False), left_float(plain, head=True)
-    convolutions = {node.name for node in plain.graph.node if node.op_type == "Conv"}
-    assert not convolutions & set(kept)
-    assert len(convolutions & set(with_head)) == 9  # three a level
-    with pytest.raises(UsageError, match="--calibration"):
-        quantise(data, feeds, replace(QuantiseSettings(), calibration="guess"))  # type: ignore[arg-type]
-
-
-def test_the_gate_wants_both_accuracy_and_speed() -> None:
-    def score(ap: float, ms: float) -> Score:
-        return Score("it", (64, 64), "16:9", {"person": ap, "vehicle": 0.7}, {}, {}, ms)
-
-    settings = QuantiseSettings(max_loss=0.01, min_speedup=1.5)
-    assert _judged(settings, [score(0.60, 15), score(0.595, 9)], (4, 1), None).kept
-    assert not _judged(settings, [score(0.60, 15), score(0.58, 9)], (4, 1), None).kept
-    assert not _judged(settings, [score(0.60, 15), score(0.60, 11)], (4, 1), None).kept
-    good = [score(0.60, 15), score(0.60, 9)]
-    assert _judged(settings, good, (4, 1), Difference(0.19, 40.0, 9)).kept
-    far = _judged(settings, good, (4, 1), Difference(0.21, 0.1, 9))
-    assert not far.kept
-    assert "from torch at most 0.21 in a score, 0.1 px in a box (9 pictures) (allowed 0.2 in a score)" in far.verdict()
-    # The worst view counts.
-    slow = _judged(settings, [score(0.6, 15), score(0.6, 9), score(0.6, 15), score(0.6, 14)], (4, 1), None)
-    assert slow.speedup == pytest.approx(15 / 14)
-    assert "not kept" in slow.verdict()
-
-
-def test_int8_that_fails_is_not_written_but_its_figures_are(
-    data_file: Path, tmp_path: Path, network: YoloxNano, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("training.quantise.quantise", lambda data, _feeds, _settings: data)  # as quick as before
-    from pipeline.inference.manifest import Thresholds
-    from training.release import Release, write_release
-
-    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    write_release(network, Release("tiny", "1", CLASSES, Thresholds(), ""), tmp_path / "tiny", [picture], [(64, 64)])
-    to = tmp_path / "models" / "tiny-int8"
-    told = _invoke(
-        "quantise", f"{tmp_path / 'tiny'}@64x64", "--to", to, "--data", data_file, "--calibration", "minmax",
-        "--pictures", 2, "--min-speedup", 1000,
-    )  # fmt: skip
-    assert isinstance(told.exception, ModelError)
-    assert "not kept" in str(told.exception)
-    assert not to.exists()
-    measured = json.loads((to.parent / "tiny-int8.json").read_text("utf-8"))
-    assert measured["speedup"] < 1000
-    assert measured["difference"]["pictures"] == 2
-    assert measured["difference"]["score"] < 1e-3  # it is the network as it was
-    assert measured["kept"] is False
 
 
 def test_grad_cam_looks_where_the_answer_comes_from() -> None:
