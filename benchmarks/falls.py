@@ -1,11 +1,11 @@
 """Falls: how many of the staged falls are told of, how soon, and what else is called a fall.
 
-Every clip goes through the shipped detector at the pipeline's rate (what it sees is kept in out/bench, so that a second
-run takes seconds), then through a camera's analytics with falls watched for everywhere. A fall counts as found if an
-event starts after the fall's labelled start. On daily acts and ordinary video every event is a false alarm; in fights
-people do fall: those events are listed to be looked at.
+Every clip goes through the detector at the pipeline's rate (what it sees is kept in out/bench, so that a second run
+takes seconds), then through a camera's analytics with falls watched for everywhere. A fall counts as found if an event
+starts after the fall's labelled start. On daily acts and ordinary video every event is a false alarm; in fights people
+do fall: those events are listed to be looked at.
 
-    python -m benchmarks.falls [--model passerby-nano] [--fps 8]
+    python -m benchmarks.falls [--model passerby-falls] [--fps 8]
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pipeline.analytics.falls import LEAST_HEIGHT
 from pipeline.core.events import SCENE_EVENT, Event, Origin, microseconds
 from pipeline.core.frame import Frame, FrameWindow
 from pipeline.core.rules import CameraRules
+from pipeline.inference.manifest import Manifest
 from pipeline.services.streams import model_manifest
 
 EVENTS = VIDEOS.parent / "events"
@@ -66,9 +67,10 @@ def staged() -> list[Staged]:
     return made
 
 
-def told_of(clip: SeenClip, thresholds: dict[str, float]) -> list[Told]:
+def told_of(clip: SeenClip, model: Manifest) -> list[Told]:
     """The falls that a camera with this picture tells of."""
-    rules = CameraRules("clip", tracker=thresholds, falls=True, sample_fps=clip.sample_fps)
+    tracker = {"high_score": model.thresholds.score, "low_score": model.thresholds.low}
+    rules = CameraRules("clip", tracker=tracker, falls=True, sees_lying=model.lying, sample_fps=clip.sample_fps)
     provenance = {"model": "none", "model_version": "0", "model_sha256": "", "config_sha256": ""}
     camera = CameraAnalytics(rules, provenance=provenance)
     events: list[Event] = []
@@ -84,11 +86,11 @@ def told_of(clip: SeenClip, thresholds: dict[str, float]) -> list[Told]:
     ]
 
 
-def measure_staged(model: str, fps: float, thresholds: dict[str, float]) -> None:
+def measure_staged(model: str, fps: float) -> None:
     """Falls found and daily acts called falls, by person."""
     every = staged()
     clips = dict(zip(every, seen_clips([one.path for one in every], model, fps), strict=True))
-    told = {one: told_of(clip, thresholds) for one, clip in clips.items()}
+    told = {one: told_of(clip, model_manifest(model)) for one, clip in clips.items()}
     print("| person | falls found | s from the fall's start: each | daily acts | called falls |")
     print("| --- | --- | --- | --- | --- |")
     for person in sorted({one.person for one in every}):
@@ -121,12 +123,13 @@ def judged_minutes(clip: SeenClip, least_score: float) -> float:
     return clip.seconds / 60 * frames / max(len(clip.found), 1)
 
 
-def measure_others(name: str, paths: Iterable[Path], model: str, fps: float, thresholds: dict[str, float]) -> None:
+def measure_others(name: str, paths: Iterable[Path], model: str, fps: float) -> None:
     """Events in clips that are not labelled."""
-    clips = [(clip, told_of(clip, thresholds)) for clip in seen_clips(sorted(paths), model, fps)]
+    manifest = model_manifest(model)
+    clips = [(clip, told_of(clip, manifest)) for clip in seen_clips(sorted(paths), model, fps)]
     minutes = sum(clip.seconds for clip, _ in clips) / 60
     events = sum(len(told) for _, told in clips)
-    judged = sum(judged_minutes(clip, thresholds["high_score"]) for clip, _ in clips)
+    judged = sum(judged_minutes(clip, manifest.thresholds.score) for clip, _ in clips)
     print(f"| {name} | {len(clips)} | {minutes:.1f} | {judged:.1f} | {events} |", flush=True)
     for clip, told in clips:
         if told:
@@ -139,14 +142,12 @@ def _said(events: Iterable[Told]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="passerby-nano", help="the detector")
+    parser.add_argument("--model", default="passerby-falls", help="the detector")
     parser.add_argument("--fps", type=float, default=8.0, help="frames a second that are looked at")
     asked = parser.parse_args()
     if not EVENTS.is_dir():
         raise SystemExit(f"benchmarks.falls needs the clips of {EVENTS}")
-    scores = model_manifest(asked.model).thresholds
-    thresholds = {"high_score": scores.score, "low_score": scores.low}
-    measure_staged(asked.model, asked.fps, thresholds)
+    measure_staged(asked.model, asked.fps)
     ordinary = [*VIDEOS.rglob("*.mp4"), *VIDEOS.rglob("*.avi")]
     jamcam = {path for path in ordinary if "625_" in path.name}
     looked = {path for path in ordinary if path.name.startswith(SET_ON)}
@@ -160,7 +161,7 @@ def main() -> None:
     }
     print("\n| not staged | clips | minutes | with somebody large enough | events |\n| --- | --- | --- | --- | --- |")
     for name, paths in groups.items():
-        measure_others(name, paths, asked.model, asked.fps, thresholds)
+        measure_others(name, paths, asked.model, asked.fps)
 
 
 if __name__ == "__main__":

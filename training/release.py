@@ -43,13 +43,14 @@ def shapes_of(text: str) -> dict[Shape, float]:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a model is called and how its scores are to be used."""
+    """What a model is called, how its scores are to be used, and whether it was taught people who lie."""
 
     name: str
     version: str
     classes: tuple[str, ...]
     thresholds: Thresholds
     card: str
+    lying: bool = False
 
 
 def manifest_of(release: Release, data: bytes, shapes: Sequence[Shape], costs_ms: dict[Shape, float]) -> Manifest:
@@ -70,6 +71,7 @@ def manifest_of(release: Release, data: bytes, shapes: Sequence[Shape], costs_ms
         classes=list(release.classes),
         thresholds=release.thresholds,
         nms="group",
+        lying=release.lying,
         card="card.md",
     )
 

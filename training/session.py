@@ -118,6 +118,13 @@ def _weights(told: Path) -> Network:
     return load_exported(model.path, len(CLASSES))
 
 
+def knows_lying(told: Path) -> bool:
+    """Whether a checkpoint, or a model of ours by its name or folder, was taught people who lie."""
+    if is_checkpoint(told):
+        return float(read_checkpoint(told)["recipe"].get("turned", 0.0)) > 0
+    return load_model(str(told)).manifest.lying
+
+
 def train_detector(
     data: Path,
     root: Path | None,
@@ -208,7 +215,8 @@ def release_checkpoint(
         shown = [_letterboxed(whole, each) for each in pictures[:: max(1, len(pictures) // COMPARED)]]
     parity = f"## Parity\n\n{parity_told(precision)}"
     card = f"# {to.name} {version}\n\nThe whole card is written by `passerby-train card`.\n\n{parity}\n"
-    return write_release(network, Release(to.name, version, CLASSES, thresholds, card), to, shown, shapes, precision)
+    release = Release(to.name, version, CLASSES, thresholds, card, knows_lying(checkpoint))
+    return write_release(network, release, to, shown, shapes, precision)
 
 
 def choose_thresholds(pictures: list[Picture], found: list[Detections]) -> Thresholds:

@@ -70,7 +70,8 @@ class CameraAnalytics:
         self.lines = [LineCounter(rule) for rule in rules.lines]
         self.zones = [ZoneWatcher(rule) for rule in rules.zones]
         self.counts = CountWindows(rules)
-        self.falls = FallWatcher(rules.falls, [z for z in rules.zones if z.falls], self.settings.high_score)
+        watched = [zone for zone in rules.zones if zone.falls]
+        self.falls = FallWatcher(rules.falls, watched, self.settings.high_score, sees_lying=rules.sees_lying)
         self.scenes = SceneWatcher(rules.scene.kinds if rules.scene is not None else ())
         self.condition = ConditionWatcher(rules.condition)
         self.labels = LabelWatcher(rules.labels)

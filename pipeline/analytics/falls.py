@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.analytics.down import FLAT_ASPECT, HOLD_S, SAME_IOU, WATCH_S, Down
 from pipeline.analytics.scenes import UPDATE_S, Phase
-from pipeline.analytics.stance import Sides, Stance
+from pipeline.analytics.stance import UPRIGHT_ASPECT, Sides, Stance
 from pipeline.analytics.tracker import Tracks
 from pipeline.core.classes import group_of
 from pipeline.core.detections import Detections
@@ -28,15 +29,13 @@ from pipeline.core.rules import ZoneRule
 
 RULES_MADE_IT: Final[Mapping[str, str]] = {
     "model": "fall-rule",
-    "model_version": "1",
-    "model_sha256": hashlib.sha256(b"fall-rule 1").hexdigest(),
+    "model_version": "2",
+    "model_sha256": hashlib.sha256(b"fall-rule 2").hexdigest(),
 }
 """The provenance of its events: a rule, whose version rises when it judges differently."""
 
 LEAST_HEIGHT = 0.15
 """Who is smaller than this, in heights of the picture, is not judged: the box says too little."""
-UPRIGHT_ASPECT = 0.75
-"""Width by height: an upright box is narrower."""
 RESETTLE_S = 1.0
 """Who has looked otherwise for so long is learned anew."""
 DROP, SHORTER, DROP_S = 0.4, 0.8, 0.8
@@ -48,21 +47,14 @@ COVERED, COVERED_S, COVERS_S = 0.3, 0.5, 1.0
 nobody can tell whose box it is."""
 EDGE, CUT = 0.01, 0.97
 """Boxes this close to the left or right edge (widths of the picture) are cut; so are those that reach this far down."""
-LOW_DROP, LOW_HEIGHT, LOW_WIDTH, REACH = 0.45, 0.7, 0.25, 1.2
-"""Something low: its top at least so far down, no higher, no narrower, its middle no further to the side."""
-LOW_RAISED = 0.3
-"""Nor is its bottom higher than this above where he stood."""
 OTHERS_IOU = 0.7
 """A detection that is so much like the box of somebody else is his."""
-LIES_DROP, LIES_ASPECT, CUT_ASPECT = 0.55, 1.2, 1.6
-"""Somebody lies whose top is this far down, or whose box is this wide by its height; less may be a squat. Who was cut
-at the picture's bottom as he stood may have walked out of it: only the width tells."""
-HOLD_S, HOLD_SHARE, HOLD_LOOKS, RECENT_S = 1.5, 0.3, 4, 0.75
-"""Something low must be seen until this long after the drop: in this share of the frames, this often, and lately."""
-LOST_DROP, LOST_TOP, LOST_S, LOST_KNOWN_S = 0.45, 1.25, 0.7, 1.0
-"""Who is not seen any more fell if he was seen to drop by between these, within LOST_S, and was known for so long."""
-UP_DROP, UP_HEIGHT, UP_S = 0.25, 0.7, 0.4
-"""Who is seen with the top no lower than this, at least this high, for so long, stands again."""
+LOST_S, LOST_KNOWN_S = 0.7, 1.0
+"""Who is not seen any more after a drop may have fallen if he dropped within LOST_S and was known for so long."""
+GONE_FROM_S, GONE_TO_S, STOOD_S = 0.4, 0.8, 1.0
+"""Who stood for STOOD_S, and has not been seen upright for between these, may have fallen unseen."""
+FLAT_BEFORE_S = 60.0
+"""What was flat within so long before somebody was last seen upright is no person who fell."""
 GONE_S = 10.0
 """Where nothing low has been seen for so long he is gone, or the detector lost him."""
 
@@ -87,75 +79,31 @@ class FallFact:
 
 
 @dataclass(slots=True)
-class Down:
-    """Somebody whose box dropped; he has fallen for sure once ``told_us`` is set (-1: not yet).
+class Flat:
+    """Something flat that the detector takes for a person, and since and until when it was seen."""
 
-    top, bottom: as he stood, pixels; x: where he dropped. cut: whether he stood cut at the picture's bottom. quick:
-    whether he would count as fallen if he were lost. first_new: tracks from this number on may be himself again.
-    frames: since the drop. drops, aspects: of what was seen low, until it is told. low_us, up_us: when something low
-    was seen last; since when somebody stands there (-1: nobody). told_us: when it was last told. drop, low_index, box:
-    of the lowest. zone: he lies in.
-    """
-
-    number: int
-    first_new: int
-    top: float
-    bottom: float
-    x: float
-    cut: bool
-    quick: bool
-    started_us: int
-    started_index: int
-    dropped_us: int
-    drop: float
-    low_index: int
     box: Sides
-    frames: int = 0
-    drops: list[float] = field(default_factory=list)
-    aspects: list[float] = field(default_factory=list)
-    low_us: int = -1
-    up_us: int = -1
-    told_us: int = -1
-    zone: str | None = None
-
-    @property
-    def height(self) -> float:
-        return max(self.bottom - self.top, 1.0)
-
-    def is_he(self, number: int, x: float) -> bool:
-        """Whether a track, its middle at ``x``, is his: the same, or one that began there since."""
-        return number == self.number or (number >= self.first_new and abs(x - self.x) <= REACH * self.height)
-
-    def lower(self, box: Sides, index: int) -> float:
-        """Take a box of his; how far down its top is."""
-        drop = (box[1] - self.top) / self.height
-        if drop > self.drop:
-            self.drop, self.low_index, self.box = drop, index, box
-        return drop
-
-    def has_fallen(self, at_us: int) -> bool:
-        """What the time since the drop showed."""
-        if len(self.drops) < max(HOLD_LOOKS, HOLD_SHARE * self.frames):
-            return self.quick and LOST_DROP <= self.drop <= LOST_TOP
-        if at_us - self.low_us > RECENT_S * 1e6:
-            return False
-        wide = float(np.median(self.aspects))
-        if self.cut:
-            return wide >= CUT_ASPECT
-        return wide >= LIES_ASPECT or float(np.median(self.drops)) >= LIES_DROP
+    first_us: int
+    last_us: int
 
 
 class FallWatcher:
     """All falls of one camera.
 
     everywhere: whether falls are told of wherever they happen; else only in ``zones``. sure_score: from this score on a
-    detection is taken for somebody who stands again. stances: by track. downs: who may have fallen, and who has.
+    detection is taken for somebody who stands again. sees_lying: whether the detector was taught people who lie; what
+    others find flat is no sign. stances: by track. downs: who may have fallen, and who has. flats: what was flat
+    lately.
     """
 
-    def __init__(self, everywhere: bool, zones: Sequence[ZoneRule], sure_score: float) -> None:
+    def __init__(
+        self, everywhere: bool, zones: Sequence[ZoneRule], sure_score: float, *, sees_lying: bool = False
+    ) -> None:
         self.everywhere, self.zones, self.sure_score = everywhere, tuple(zones), sure_score
+        self.sees_lying = sees_lying
         self.stances: dict[int, Stance] = {}
         self.downs: list[Down] = []
+        self.flats: list[Flat] = []
 
     def observe(
         self, at_us: int, index: int, tracks: Tracks, seen: Detections, size: tuple[int, int]
@@ -164,10 +112,15 @@ class FallWatcher:
         if not self.everywhere and not self.zones:
             return self.close()
         people = np.array([row for row, group in enumerate(tracks.groups) if group == "person"], np.int64)
-        facts = self._follow(at_us, index, tracks, people, seen, size) if self.downs else []
+        boxes, scores = _detected(seen)
+        facts = self._follow(at_us, index, tracks, people, (boxes, scores), size) if self.downs else []
+        if self.sees_lying:
+            self._remember(at_us, boxes)
         covered = self._covered(tracks, people, at_us)
         for row in people[tracks.confirmed[people] & tracks.seen[people]].tolist():
             self._look(at_us, index, tracks, row, bool(covered[row]), size)
+        if self.sees_lying:
+            self._miss(at_us, tracks, size)
         present = set(tracks.numbers)
         for number in [number for number in self.stances if number not in present]:
             del self.stances[number]
@@ -178,17 +131,19 @@ class FallWatcher:
         facts = [_fact("end", down, max(down.low_us, down.dropped_us)) for down in self.downs if down.told_us >= 0]
         self.stances.clear()
         self.downs.clear()
+        self.flats.clear()
         return facts
 
     def rescale(self, x: float, y: float) -> None:
         """The picture's size changed by the factors ``x`` and ``y``."""
         for stance in self.stances.values():
             stance.top, stance.bottom, stance.foot = stance.top * y, stance.bottom * y, stance.foot * y
-            stance.x *= x
+            stance.x, stance.width = stance.x * x, stance.width * x
+        for flat in self.flats:
+            flat.box = _scaled(flat.box, x, y)
         for down in self.downs:
             down.top, down.bottom, down.x = down.top * y, down.bottom * y, down.x * x
-            x_min, y_min, x_max, y_max = down.box
-            down.box = (x_min * x, y_min * y, x_max * x, y_max * y)
+            down.box, down.there = _scaled(down.box, x, y), [_scaled(each, x, y) for each in down.there]
 
     def _look(self, at_us: int, index: int, tracks: Tracks, row: int, covered: bool, size: tuple[int, int]) -> None:
         """Learn how somebody stands, or see him drop."""
@@ -208,10 +163,46 @@ class FallWatcher:
         if known is not None and known.told_us < 0:
             known.lower(box, index)
             known.quick &= not (known.cut and box[3] >= CUT * size[1])
-        elif known is None and self._drops(stance, at_us, box, size):
-            self.downs.append(_begin(stance, tracks, row, at_us, index, size))
+        if (known is None or not (known.dropped or known.told_us >= 0)) and self._drops(stance, at_us, box, size):
+            self.downs = [down for down in self.downs if down is not known]
+            self.downs.append(self._begin(stance, number, tracks, at_us, (box, index), size))
         if at_us - stance.upright_us > RESETTLE_S * 1e6:
             stance.settle(at_us, index, box, upright)
+
+    def _miss(self, at_us: int, tracks: Tracks, size: tuple[int, int]) -> None:
+        """Who stood and is not seen to stand any more may have fallen faster than the detector follows."""
+        for number, stance in self.stances.items():
+            box = (stance.x - stance.width / 2, stance.top, stance.x + stance.width / 2, stance.foot)
+            if (
+                GONE_FROM_S * 1e6 <= at_us - stance.upright_us <= GONE_TO_S * 1e6
+                and stance.stood_s >= STOOD_S
+                and stance.height >= LEAST_HEIGHT * size[1]
+                and stance.foot < CUT * size[1]
+                and self._is_himself(stance, box, size)
+                and not any(down.is_he(number, stance.x) for down in self.downs)
+            ):
+                seen = (box, stance.upright_index)
+                self.downs.append(self._begin(stance, number, tracks, at_us, seen, size, dropped=False))
+
+    def _remember(self, at_us: int, boxes: Floats) -> None:
+        """Note what is flat: it is somebody who fell only if it was not there before."""
+        self.flats = [flat for flat in self.flats if at_us - flat.last_us <= FLAT_BEFORE_S * 1e6]
+        wide = boxes[boxes[:, 2] - boxes[:, 0] >= FLAT_ASPECT * (boxes[:, 3] - boxes[:, 1])]
+        for row in wide:
+            alike = box_iou(row[None], np.array([flat.box for flat in self.flats]))[0] if self.flats else np.zeros(1)
+            if alike.max() >= SAME_IOU:
+                same = self.flats[int(alike.argmax())]
+                same.box, same.last_us = _sides(row), at_us
+            else:
+                self.flats.append(Flat(_sides(row), at_us, at_us))
+
+    def _is_himself(self, stance: Stance, box: Sides, size: tuple[int, int]) -> bool:
+        """Whether a box is neither cut at a side nor perhaps somebody else's."""
+        return (
+            box[0] > EDGE * size[0]
+            and box[2] < (1 - EDGE) * size[0]
+            and stance.covered_us < stance.upright_us - COVERED_S * 1e6
+        )
 
     def _drops(self, stance: Stance, at_us: int, box: Sides, size: tuple[int, int]) -> bool:
         x_min, top, x_max, bottom = box
@@ -224,9 +215,7 @@ class FallWatcher:
             and bottom - top <= SHORTER * h
             and bottom >= stance.bottom - RAISED * h
             and abs((x_min + x_max) / 2 - stance.x) <= BESIDE * h
-            and x_min > EDGE * size[0]
-            and x_max < (1 - EDGE) * size[0]
-            and stance.covered_us < stance.upright_us - COVERED_S * 1e6
+            and self._is_himself(stance, box, size)
         )
 
     def _covered(self, tracks: Tracks, people: NDArray[np.int64], at_us: int) -> NDArray[np.bool_]:
@@ -252,12 +241,12 @@ class FallWatcher:
         index: int,
         tracks: Tracks,
         people: NDArray[np.int64],
-        seen: Detections,
+        detected: tuple[Floats, Floats],
         size: tuple[int, int],
     ) -> list[FallFact]:
         """See what became of those who dropped."""
         facts: list[FallFact] = []
-        boxes, scores = _detected(seen)
+        boxes, scores = detected
         shown = people[tracks.confirmed[people] & tracks.seen[people]]
         kept = []
         for down in self.downs:
@@ -265,7 +254,7 @@ class FallWatcher:
             free = np.ones(len(boxes), bool)
             if others and len(boxes):
                 free = box_iou(boxes, tracks.boxes[others]).max(axis=1) < OTHERS_IOU
-            self._sight(down, at_us, index, boxes[free], scores[free])
+            down.sight(at_us, index, boxes[free], scores[free], self.sure_score, lying=self.sees_lying)
             goes_on, told = self._judge(down, at_us, size)
             facts += told
             if goes_on:
@@ -273,36 +262,18 @@ class FallWatcher:
         self.downs = kept
         return facts
 
-    def _sight(self, down: Down, at_us: int, index: int, boxes: Floats, scores: Floats) -> None:
-        """Take what nobody else's is of a frame: is something low there, or somebody upright?"""
-        h = down.height
-        width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-        drop = (boxes[:, 1] - down.top) / h
-        near = np.abs((boxes[:, 0] + boxes[:, 2]) / 2 - down.x) <= REACH * h
-        near &= boxes[:, 3] >= down.bottom - LOW_RAISED * h
-        low = near & (drop >= LOW_DROP) & (height <= LOW_HEIGHT * h) & (width >= LOW_WIDTH * h)
-        up = near & (drop <= UP_DROP) & (height >= UP_HEIGHT * h) & (width <= UPRIGHT_ASPECT * height)
-        up &= scores >= self.sure_score
-        down.frames += 1
-        if low.any():
-            best = np.flatnonzero(low)[np.argmax(scores[low])]
-            down.low_us, down.up_us = at_us, -1
-            fell = down.lower(_sides(boxes[best]), index)
-            if down.told_us < 0:
-                down.drops.append(fell)
-                down.aspects.append(float(width[best] / height[best]))
-        elif not up.any():
-            down.up_us = -1
-        elif down.up_us < 0:
-            down.up_us = at_us
-
     def _judge(self, down: Down, at_us: int, size: tuple[int, int]) -> tuple[bool, list[FallFact]]:
         """Whether to go on watching him, and what is to be told."""
-        stands = down.up_us >= 0 and at_us - down.up_us >= UP_S * 1e6
+        stands = down.stands(at_us)
         if down.told_us < 0:
-            if stands or at_us - down.dropped_us < HOLD_S * 1e6:
-                return not stands, []
-            if not down.has_fallen(at_us) or not self._is_wanted(down, size):
+            fell = down.lies_flat(at_us)
+            watched = self.sees_lying and at_us - down.started_us < WATCH_S * 1e6
+            if down.dropped and at_us - down.dropped_us >= HOLD_S * 1e6:
+                fell |= down.has_fallen(at_us)
+                down.dropped = False
+            if stands or not fell:
+                return not stands and (down.dropped or watched), []
+            if not self._is_wanted(down, size):
                 return False, []
             down.told_us = at_us
             return True, [_fact("start", down, None)]
@@ -314,6 +285,37 @@ class FallWatcher:
             return True, [_fact("update", down, None)]
         return True, []
 
+    def _begin(
+        self,
+        stance: Stance,
+        number: int,
+        tracks: Tracks,
+        at_us: int,
+        seen: tuple[Sides, int],
+        size: tuple[int, int],
+        *,
+        dropped: bool = True,
+    ) -> Down:
+        """Watch somebody from now on. seen: his box, and the frame it was seen in."""
+        box, index = seen
+        return Down(
+            number=number,
+            first_new=max(tracks.numbers) + 1,
+            top=stance.top,
+            bottom=stance.bottom,
+            x=(box[0] + box[2]) / 2,
+            cut=stance.foot >= CUT * size[1],
+            dropped=dropped,
+            quick=stance.known_s >= LOST_KNOWN_S and at_us - stance.upright_us <= LOST_S * 1e6,
+            started_us=stance.upright_us,
+            started_index=stance.upright_index,
+            dropped_us=at_us,
+            drop=(box[1] - stance.top) / stance.height,
+            low_index=index,
+            box=box,
+            there=[flat.box for flat in self.flats if flat.first_us <= stance.upright_us],
+        )
+
     def _is_wanted(self, down: Down, size: tuple[int, int]) -> bool:
         """Whether a fall is told of where he lies; sets the zone."""
         x_min, _, x_max, bottom = down.box
@@ -323,30 +325,13 @@ class FallWatcher:
         return self.everywhere or down.zone is not None
 
 
+def _scaled(box: Sides, x: float, y: float) -> Sides:
+    return box[0] * x, box[1] * y, box[2] * x, box[3] * y
+
+
 def _sides(box: Floats) -> Sides:
     x_min, y_min, x_max, y_max = box.tolist()
     return x_min, y_min, x_max, y_max
-
-
-def _begin(stance: Stance, tracks: Tracks, row: int, at_us: int, index: int, size: tuple[int, int]) -> Down:
-    box = _sides(tracks.boxes[row])
-    cut = stance.foot >= CUT * size[1]
-    quick = stance.known_s >= LOST_KNOWN_S and at_us - stance.upright_us <= LOST_S * 1e6
-    return Down(
-        number=tracks.numbers[row],
-        first_new=max(tracks.numbers) + 1,
-        top=stance.top,
-        bottom=stance.bottom,
-        x=(box[0] + box[2]) / 2,
-        cut=cut,
-        quick=quick,
-        started_us=stance.upright_us,
-        started_index=stance.upright_index,
-        dropped_us=at_us,
-        drop=(box[1] - stance.top) / stance.height,
-        low_index=index,
-        box=box,
-    )
 
 
 def _fact(phase: Phase, down: Down, ended_us: int | None) -> FallFact:

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from pipeline.analytics.clips import Clip, ClipFrame
 from pipeline.analytics.condition import ConditionWatcher, Open, Run, Stillness
 from pipeline.analytics.counts import CountWindows, Level, Span
+from pipeline.analytics.down import Down
 from pipeline.analytics.event_writer import Scene
-from pipeline.analytics.falls import Down, FallWatcher
+from pipeline.analytics.falls import FallWatcher, Flat
 from pipeline.analytics.lines import LineCounter, Passing
 from pipeline.analytics.motion import Motion
 from pipeline.analytics.scenes import SceneWatcher, restored
-from pipeline.analytics.stance import Stance
+from pipeline.analytics.stance import Sides, Stance
 from pipeline.analytics.tracker import Tracker
 from pipeline.analytics.view import View
 from pipeline.analytics.zones import Stay, ZoneWatcher
@@ -54,7 +55,7 @@ def dump(camera: CameraAnalytics) -> bytes:
         state["scenes"] = _dump_scenes(camera.scenes)
     if camera.condition.last_us is not None:
         state["condition"] = _dump_condition(camera.condition)
-    if camera.falls.stances or camera.falls.downs:
+    if camera.falls.stances or camera.falls.downs or camera.falls.flats:
         state["falls"] = _dump_falls(camera.falls)
     labels = camera.labels.state()
     if labels is not None:
@@ -194,14 +195,21 @@ def _dump_falls(falls: FallWatcher) -> dict[str, Any]:
     return {
         "stances": {str(number): asdict(stance) for number, stance in falls.stances.items()},
         "downs": [asdict(down) for down in falls.downs],
+        "flats": [asdict(flat) for flat in falls.flats],
     }
 
 
 def _load_falls(falls: FallWatcher, state: dict[str, Any]) -> None:
     falls.stances = {int(number): Stance(**told) for number, told in state["stances"].items()}
     for told in state["downs"]:
-        x_min, y_min, x_max, y_max = told["box"]
-        falls.downs.append(Down(**{**told, "box": (x_min, y_min, x_max, y_max)}))
+        there = [_box(each) for each in told.get("there", ())]  # what a state of fall-rule 1 does not have
+        falls.downs.append(Down(**{"dropped": True} | told | {"box": _box(told["box"]), "there": there}))
+    falls.flats = [Flat(**{**told, "box": _box(told["box"])}) for told in state.get("flats", ())]
+
+
+def _box(sides: list[float]) -> Sides:
+    x_min, y_min, x_max, y_max = sides
+    return x_min, y_min, x_max, y_max
 
 
 def _dump_scenes(scenes: SceneWatcher) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+UPRIGHT_ASPECT, STOOD_ASPECT = 0.75, 0.5
+"""Width by height: an upright box is narrower than the one; who stands, and does not sit or crouch, than the other."""
 STANCE_LOOKS, STANCE_S = 4, 0.5
 """How often, and over how long, somebody must be seen upright to be known."""
 SAME_TOP, SAME_BOTTOM, LEARN_S = 0.15, 0.3, 0.25
@@ -16,7 +18,7 @@ Sides = tuple[float, float, float, float]
 
 @dataclass(slots=True)
 class Stance:
-    """How somebody stands. top, bottom, x (the middle): pixels.
+    """How somebody stands. top, bottom, x (the middle), width: pixels.
 
     first_us: when his track was seen first. since_us, upright_us, upright_index: since and until when he was seen
     upright. foot: the bottom then. looks: how often. covered_us: when somebody else's box last lay over his; -1 for
@@ -33,6 +35,7 @@ class Stance:
     foot: float = 0.0
     looks: int = 0
     covered_us: int = -1
+    width: float = 0.0
 
     @property
     def height(self) -> float:
@@ -43,6 +46,11 @@ class Stance:
         """For how long he was seen upright; 0 where that was too short to tell a fall from a box that flickers."""
         known_s = (self.upright_us - self.since_us) / 1e6
         return known_s if self.looks >= STANCE_LOOKS and known_s >= STANCE_S else 0.0
+
+    @property
+    def stood_s(self) -> float:
+        """For how long he was seen to stand; 0 where he may have sat or crouched."""
+        return self.known_s if 0 < self.width <= STOOD_ASPECT * self.height else 0.0
 
     def learn(self, at_us: int, index: int, box: Sides, upright: bool) -> bool:
         """Follow who stands or walks as before; False for a box that is otherwise, which teaches nothing yet."""
@@ -56,11 +64,12 @@ class Stance:
         gain = max(1 / (self.looks + 1), min((at_us - self.upright_us) / (LEARN_S * 1e6), 1.0))
         self.top += gain * (top - self.top)
         self.bottom += gain * (bottom - self.bottom)
+        self.width += gain * (x_max - x_min - self.width)
         self.x, self.foot, self.upright_us, self.upright_index = (x_min + x_max) / 2, bottom, at_us, index
         self.looks += 1
         return True
 
     def settle(self, at_us: int, index: int, box: Sides, upright: bool) -> None:
         """Learn him anew."""
-        self.top, self.bottom, self.x = box[1], box[3], (box[0] + box[2]) / 2
+        self.top, self.bottom, self.x, self.width = box[1], box[3], (box[0] + box[2]) / 2, box[2] - box[0]
         self.since_us, self.upright_us, self.upright_index, self.looks = at_us, at_us, index, int(upright)

@@ -122,8 +122,8 @@ class LabelRules:
 class CameraRules:
     """All rules of one camera.
 
-    count_window_s: span of a count window. sample_fps: the rate the camera is sampled at. scene: None without a scene
-    model. labels: None without a classifier.
+    count_window_s: span of a count window. sample_fps: the rate the camera is sampled at. sees_lying: whether its
+    detector was taught people who lie. scene: None without a scene model. labels: None without a classifier.
     """
 
     camera_id: str
@@ -134,5 +134,6 @@ class CameraRules:
     tracker: dict[str, float] = field(default_factory=dict)  # overrides of the tracker's own defaults
     condition: tuple[str, ...] = ()  # of CONDITION_KINDS: what is told of when it is wrong with the pictures
     falls: bool = False  # falls are told of wherever they happen, not only in the zones that ask for it
+    sees_lying: bool = False
     scene: SceneRules | None = None
     labels: LabelRules | None = None

@@ -156,7 +156,10 @@ def as_text(value: object) -> object:
 
 
 class Manifest(Strict):
-    """Everything about a model but its weights. ``sha256`` and ``file`` tie it to them."""
+    """Everything about a model but its weights. ``sha256`` and ``file`` tie it to them.
+
+    lying: whether it was taught people who lie, which falls are told by.
+    """
 
     schema_version: Literal[1] = Field(1, alias="schema")
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -170,6 +173,7 @@ class Manifest(Strict):
     classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
     thresholds: Thresholds = Thresholds()
     nms: Nms = "group"
+    lying: bool = False
     card: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
     options: Options = Options()
 
@@ -241,8 +245,9 @@ def checked(path: Path, told: Mapping[str, Any], kind: type[AnyManifest]) -> Any
 def manifest_yaml(manifest: Manifest) -> str:
     """The manifest as YAML text that ``read_manifest`` reads back equal."""
     told: dict[str, Any] = manifest.model_dump(mode="json", by_alias=True, exclude_none=True)
-    if not told["options"]:
-        del told["options"]
+    for key in ("options", "lying"):
+        if not told[key]:
+            del told[key]
     return yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 

@@ -30,6 +30,7 @@ _DECODE_MS_UNKNOWN = 3.0
 _B_FRAMES_FACTOR = 1.5
 _SCALE_MS, _ANALYTICS_MS = 1.5, 2.0
 _NET_MS_UNKNOWN = 20.0
+_FALLS_MODEL = "passerby-falls"
 _FALLS_FPS = 8.0  # at 5, two are found of six that are found at 8 (docs/benchmarks.md)
 _BUSY = 0.8  # of the cores; above it a burst makes live cameras drop
 
@@ -101,6 +102,7 @@ def plan(
         problems += line_problems(config, camera, view)
         problems += zone_problems(config, camera, view)
         problems += _source_problems(config, camera, known)
+        problems += _falls_problems(config, camera, manifest)
         problems += _small_objects(config, camera, expected)
         if _is_live(camera, known):
             live_cores += expected.cores
@@ -168,6 +170,16 @@ def _falls_keys(camera: CameraConfig) -> Iterator[tuple[str, ...]]:
     for name, zone in camera.zones.items():
         if zone.falls:
             yield ("zones", name, "falls")
+
+
+def _falls_problems(config: Config, camera: CameraConfig, manifest: Manifest | None) -> Iterator[Problem]:
+    if manifest is None or manifest.lying:
+        return
+    for key in _falls_keys(camera):
+        yield config.problem(
+            ("cameras", camera.id, *key), f"{camera.model} sees few people who lie: many falls are missed",
+            f"write model: {_FALLS_MODEL} for this camera", code="falls-model",
+        )  # fmt: skip
 
 
 def _source_problems(config: Config, camera: CameraConfig, facts: SourceFacts | None) -> Iterator[Problem]:

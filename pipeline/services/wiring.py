@@ -146,7 +146,8 @@ def rules_under(
     tracker = {**scores, **rules.tracker}
     watched = scene_rules(camera, scene, tracker["low_score"]) if scene is not None else None
     labels = label_rules(camera, classifier) if classifier is not None else None
-    return replace(rules, tracker=tracker, scene=watched, labels=labels), provenance
+    lying = detector.manifest.lying
+    return replace(rules, tracker=tracker, sees_lying=lying, scene=watched, labels=labels), provenance
 
 
 def label_rules(camera: CameraConfig, classifier: Classifier) -> LabelRules:

@@ -15,7 +15,7 @@ from pipeline.core.events import SCENE_EVENT, Event, microseconds
 from pipeline.core.rules import CameraRules, ZoneRule
 from tests.analytics.walks import PROVENANCE, START_US, Player, Seen, box, instants, of_type, person
 
-RULES = CameraRules("gate", falls=True)
+RULES = CameraRules("gate", falls=True, sees_lying=True)
 BED = ZoneRule("bed", ((0.8, 0.1), (1.0, 0.1), (1.0, 0.4)), falls=True)
 FLOOR = ZoneRule("floor", ((0.0, 0.5), (0.7, 0.5), (0.7, 1.0), (0.0, 1.0)), falls=True)
 X, GROUND, TALL, WIDE = 300.0, 280.0, 120.0, 42.0
@@ -97,6 +97,60 @@ def test_who_is_lost_after_the_drop_has_fallen_too() -> None:
     start, end = told(lambda t: falling(t) if t < LIES_S else [])
     assert start["phase"], end["phase"] == ("start", "end")
     assert seconds(start["started_at"]) == pytest.approx(FALLS_S, abs=0.3)
+
+
+ON_THE_BED: Shape = (X - 10, GROUND - 30, 120.0, 40.0)
+
+
+def lands_on_a_bed(t: float) -> list[Seen]:
+    """Falls over backwards, feet up, unseen for a second and a half; then lies, higher than where he stood."""
+    if t < FALLS_S + 0.2:
+        return [body(STANDS)]
+    return [body(ON_THE_BED, 0.2)] if t > FALLS_S + 1.6 and int(t * 10 + 0.01) % 3 else []
+
+
+@pytest.mark.parametrize("fps", [5, 8, 15])
+def test_who_stood_and_then_lies_has_fallen_whatever_was_seen_between(fps: float) -> None:
+    start, _ = told(lands_on_a_bed, fps=fps)
+    assert seconds(start["started_at"]) == pytest.approx(FALLS_S, abs=0.3)
+    x_min, y_min, x_max, y_max = box(*ON_THE_BED)
+    assert start["region"] == pytest.approx(
+        {"x_min": x_min / 640, "y_min": y_min / 360, "x_max": x_max / 640, "y_max": y_max / 360}, abs=0.02
+    )
+
+
+def test_who_is_found_only_after_a_while_has_fallen() -> None:
+    """Known for too short a time to have fallen where he is lost; but there he lies."""
+
+    def scene(t: float) -> list[Seen]:
+        if t < FALLS_S - 0.8:
+            return []
+        return [*falling(t)] if t < LIES_S or t > LIES_S + 1.4 else []
+
+    assert [data["phase"] for data in told(scene, lasts_s=10)] == ["start", "end"]
+    assert told(lambda t: scene(t) if t < LIES_S else []) == []
+
+
+@pytest.mark.parametrize("scene", [lands_on_a_bed, falling])
+def test_what_is_flat_is_a_sign_only_where_the_detector_was_taught_people_who_lie(
+    scene: Callable[[float], list[Seen]],
+) -> None:
+    player = Player(CameraRules("gate", falls=True))
+    for t in instants(8, 8):
+        player.show(t, scene(t))
+    assert bool(of_type(player.close(), SCENE_EVENT)) == (scene is falling)
+
+
+def test_what_was_flat_before_is_furniture() -> None:
+    """A bench that the detector takes for a person now and then; somebody stood before it, and is gone."""
+    bench = body((X + 20, GROUND - 4, 110.0, 40.0), 0.2)
+
+    def scene(t: float) -> list[Seen]:
+        blinks = [bench] if t < 1 or t > FALLS_S + 0.8 else []
+        return [*blinks, body(STANDS)] if t < FALLS_S else blinks
+
+    assert told(scene) == []
+    assert told(lambda t: scene(t) if t > 1 else [body(STANDS)]), "a bench that is new is a person"
 
 
 def test_seen_now_and_then_is_enough() -> None:
@@ -244,6 +298,21 @@ def is_down_from_the_beginning(t: float) -> list[Seen]:
     return [body(LIES, 0.5)]
 
 
+def sits_then_lies(t: float) -> list[Seen]:
+    """Sat all the time, lies down on the bench behind him."""
+    return [body(SEATED)] if t < 3 else [body((X, GROUND - 30, 120.0, 35.0), 0.3)] if t > 4.5 else []
+
+
+def leaves_and_another_lies_down_later(t: float) -> list[Seen]:
+    return [body(STANDS)] if t < 3 else [body(LIES, 0.4)] if t > 6.5 else []
+
+
+def walks_behind_who_lies(t: float) -> list[Seen]:
+    """Somebody lies there from the beginning; a walker is lost behind him."""
+    lying = [body(LIES, 0.6)]
+    return [*lying, body((X - 100 + 30 * t, GROUND, WIDE, TALL))] if t < 3 else lying
+
+
 def vanishes(t: float) -> list[Seen]:
     return [body(STANDS)] if t < 3 else []
 
@@ -251,7 +320,8 @@ def vanishes(t: float) -> list[Seen]:
 NO_FALLS: list[Callable[[float], list[Seen]]] = [
     sits_down, bends_and_rises, squats, lies_down_slowly, goes_behind_a_shelf, is_passed_by_another,
     is_taken_for_who_sits_before_him, leaves_to_the_right, walks_out_below, walks_towards_the_camera, flickers,
-    is_far_away, is_down_from_the_beginning, vanishes,
+    is_far_away, is_down_from_the_beginning, vanishes, sits_then_lies, leaves_and_another_lies_down_later,
+    walks_behind_who_lies,
 ]  # fmt: skip
 
 
@@ -303,7 +373,7 @@ def as_bytes(events: list[Event]) -> bytes:
 
 def test_restored_after_every_frame_it_goes_on_byte_for_byte() -> None:
     def scene(t: float) -> list[Seen]:
-        walker = [person(40 + 60 * t, 330)]
+        walker = [person(40 + 60 * t, 330), *([body((520.0, 120.0, 90.0, 30.0), 0.2)] if t < 1 else [])]
         return walker + (falling(t) if t < 16 else [body(by(t, (16.0, LIES), (17.0, STANDS)))])
 
     straight, restored = Player(RULES), Player(RULES)

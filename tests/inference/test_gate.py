@@ -155,7 +155,7 @@ def test_a_model_trained_here_must_state_its_parity(home: Path, candidate: Model
     assert (brought.refusals, brought.parity) == ((), "not stated: it was not trained here")
 
 
-@pytest.mark.parametrize("name", ["passerby-nano", "passerby-small"])
+@pytest.mark.parametrize("name", ["passerby-nano", "passerby-small", "passerby-falls"])
 def test_the_shipped_cards_state_their_parity(name: str) -> None:
     told = parity_of(load_model(name))
     assert told is not None

@@ -172,8 +172,19 @@ def test_falls_need_frames() -> None:
         "write sample_fps: 8 or more"
     )
     assert "falls-sample-fps" in found("sample_fps: 5\nfalls: true")
-    assert not found(f"falls: true\n{floor}")
+    assert "falls-sample-fps" not in found("falls: true")
     assert not found(f"sample_fps: 5\n{floor.replace(', falls: true', '')}")
+
+
+def test_falls_need_a_model_that_sees_people_who_lie() -> None:
+    assert str(found("falls: true")["falls-model"]) == (
+        "f.yaml:4:12: cameras.gate.falls: passerby-nano sees few people who lie: many falls are missed; "
+        "write model: passerby-falls for this camera"
+    )
+    told = config("falls: true\nmodel: passerby-falls")
+    lying = manifest().model_copy(update={"lying": True})
+    assert not plan(told, {"gate": HD}, {"passerby-falls": lying}, cores=8).problems
+    assert not plan(told, {"gate": HD}, {}, cores=8).problems, "a model that cannot be loaded has its own error"
 
 
 def test_start_and_modes_of_the_wrong_source() -> None:
