@@ -71,7 +71,9 @@ class Outcome:
             return "a CPU with VNNI, a network with ReLU (detector --activation relu), or stay with fp32 or fp16"
         if self.difference is None:  # it is not ours to train
             return "another --calibration, or stay with fp32 or fp16"
-        return f"{'more --epochs' if self.epochs else 'train it in 8 bits (--epochs 2)'}, or another --calibration"
+        if not self.epochs:
+            return "train it in 8 bits (--epochs 2), or another --calibration"
+        return "more --epochs, a smaller --step, or another --calibration"
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,7 +279,24 @@ def test_both_networks_compute_in_8_bits(architecture: str, floats: int, picture
     assert told < 0.5 * plain
 
 
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every network scores alike; fp32, the first, takes twice the others' time. What came out of ``quantise`` is far
+    from torch, what was there before or is trained is not."""
+
+    def evaluate(contenders: list[Contender], *_: object, **__: object) -> list[Score]:
+        told = [(each.model.name, each.shape, 8.0 if i else 16.0) for i, each in enumerate(contenders)]
+        ap = {"person": 0.6, "vehicle": 0.7}
+        kinds: dict[str, dict[str, float]] = {each: {} for each in ap}
+        return [Score(name, shape, view, ap, kinds, {}, ms) for view in VIEWS for name, shape, ms in told]
+
+    monkeypatch.setattr("training.quantise_gate.evaluate", evaluate)
+    far = {b"static": Difference(0.5, 1.0, 9)}
+    monkeypatch.setattr("training.quantise_gate.compare", lambda data, *_: far.get(data, Difference(0.1, 1.0, 9)))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("scored")
 def test_where_the_gate_fails_it_is_trained_judged_again_and_goes_on(
     data_file: Path, tmp_path: Path, network: YoloxNano, released: Path
 ) -> None:
@@ -304,22 +321,6 @@ def test_where_the_gate_fails_it_is_trained_judged_again_and_goes_on(
     more = _invoke(*call, "--epochs", 2, "--resume")
     assert "was trained for 2 epochs" in str(more.exception)
     assert read_checkpoint(to.parent / "tiny-int8.run" / "last.pt")["step"] == 4
-
-
-@pytest.fixture
-def scored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every network scores alike; fp32, the first, takes twice the others' time. What came out of ``quantise`` is far
-    from torch, what was there before or is trained is not."""
-
-    def evaluate(contenders: list[Contender], *_: object, **__: object) -> list[Score]:
-        told = [(each.model.name, each.shape, 8.0 if i else 16.0) for i, each in enumerate(contenders)]
-        ap = {"person": 0.6, "vehicle": 0.7}
-        kinds: dict[str, dict[str, float]] = {each: {} for each in ap}
-        return [Score(name, shape, view, ap, kinds, {}, ms) for view in VIEWS for name, shape, ms in told]
-
-    monkeypatch.setattr("training.quantise_gate.evaluate", evaluate)
-    far = {b"static": Difference(0.5, 1.0, 9)}
-    monkeypatch.setattr("training.quantise_gate.compare", lambda data, *_: far.get(data, Difference(0.1, 1.0, 9)))
 
 
 @pytest.mark.usefixtures("scored")
