@@ -53,8 +53,8 @@ LOST_S, LOST_KNOWN_S = 0.7, 1.0
 """Who is not seen any more after a drop may have fallen if he dropped within LOST_S and was known for so long."""
 GONE_FROM_S, GONE_TO_S, STOOD_S = 0.4, 0.8, 1.0
 """Who stood for STOOD_S, and has not been seen upright for between these, may have fallen unseen."""
-FLAT_BEFORE_S = 60.0
-"""What was flat within so long before somebody was last seen upright is no person who fell."""
+FLAT_BEFORE_S, MOST_FLATS = 60.0, 64
+"""What was flat within so long before somebody was last seen upright is nobody who fell; the last so many are kept."""
 GONE_S = 10.0
 """Where nothing low has been seen for so long he is gone, or the detector lost him."""
 
@@ -195,6 +195,8 @@ class FallWatcher:
                 same.box, same.last_us = _sides(row), at_us
             else:
                 self.flats.append(Flat(_sides(row), at_us, at_us))
+        if len(self.flats) > MOST_FLATS:
+            self.flats = sorted(self.flats, key=lambda flat: flat.last_us)[-MOST_FLATS:]
 
     def _is_himself(self, stance: Stance, box: Sides, size: tuple[int, int]) -> bool:
         """Whether a box is neither cut at a side nor perhaps somebody else's."""

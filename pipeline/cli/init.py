@@ -175,7 +175,7 @@ _LESSON = {
       #   dwell_s: 30       # an event for each object that stays this long
       #   crowded_at: 8     # an event when this many are inside
       #   stopped_s: 20     # an event for a vehicle that stands still this long
-      #   falls: true       # an event for somebody who fell inside and stays down
+      #   falls: true       # an event for somebody who fell inside and stays down; wants model: passerby-falls
       #   direction: up     # an event for what moves against it (up, down, left, right or [dx, dy])
     # masks:                # painted black before anything leaves the camera's reader: privacy, or a waving flag
     #   - [[0.0, 0.0], [0.2, 0.0], [0.2, 0.1], [0.0, 0.1]]

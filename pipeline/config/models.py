@@ -57,7 +57,7 @@ class _CameraDefaults(Section):
     falls: bool = Field(
         False,
         description="scene.event of the kind `fall` wherever somebody fell and stays down; a zone's `falls` asks for "
-        "it there only.",
+        "it there only. Wants `model: passerby-falls`.",
     )
     source: SourceConfig = SourceConfig()
     windows: WindowsConfig = WindowsConfig()

@@ -205,7 +205,11 @@ class ZoneConfig(Section):
         "direction.wrong for the opposite.",
         examples=["up", [1.0, -0.2]],
     )
-    falls: bool = Field(False, description="scene.event of the kind `fall` when somebody fell inside and stays down.")
+    falls: bool = Field(
+        False,
+        description="scene.event of the kind `fall` when somebody fell inside and stays down. Wants "
+        "`model: passerby-falls`.",
+    )
 
 
 class SceneScoresConfig(Section):

@@ -153,6 +153,16 @@ def test_what_was_flat_before_is_furniture() -> None:
     assert told(lambda t: scene(t) if t > 1 else [body(STANDS)]), "a bench that is new is a person"
 
 
+def test_what_is_flat_and_moves_is_not_kept_for_ever() -> None:
+    """A camera high above people who walk sees flat boxes everywhere."""
+    player = Player(RULES)
+    sizes = []
+    for n, t in enumerate(instants(30, 8)):
+        player.show(t, [body((60.0 + (n * 37) % 500, 60.0 + (n * 53) % 280, 70.0, 30.0), 0.2)])
+        sizes.append(len(player.camera.snapshot()))
+    assert max(sizes[120:]) < 1.1 * max(sizes[60:120])
+
+
 def test_seen_now_and_then_is_enough() -> None:
     assert told(lambda t: falling(t, score=0.15) if t < LIES_S or round(t * 8) % 3 == 0 else [])
 
@@ -386,6 +396,24 @@ def test_restored_after_every_frame_it_goes_on_byte_for_byte() -> None:
         assert restored.camera.snapshot() == blob
     assert as_bytes(straight.close()) == as_bytes(restored.close())
     assert [event.data["phase"] for event in of_type(straight.events, SCENE_EVENT)] == ["start", "update", "end"]
+
+
+def test_a_state_of_the_first_rule_is_taken_over() -> None:
+    player = Player(RULES)
+    for t in instants(LIES_S + 0.5, 8):
+        player.show(t, falling(t))
+    state = json.loads(player.camera.snapshot())
+    falls = state["falls"]
+    assert falls["downs"], "nobody is down yet"
+    falls.pop("flats", None)
+    for key in ("dropped", "there", "looks_us", "flat_us", "first_flat_us"):
+        del falls["downs"][0][key]
+    for stance in falls["stances"].values():
+        del stance["width"]
+    player.camera = CameraAnalytics.restore(RULES, PROVENANCE, json.dumps(state).encode())
+    for t in instants(8, 8)[round((LIES_S + 0.5) * 8) :]:
+        player.show(t, falling(t))
+    assert [event.data["phase"] for event in of_type(player.close(), SCENE_EVENT)] == ["start", "end"]
 
 
 def test_switched_off_meanwhile_it_ends() -> None:
