@@ -10,27 +10,29 @@ import typer
 from pipeline import __version__
 from pipeline.errors import PasserbyError
 
-_COMMANDS = (
-    "run",
-    "init",
-    "check",
-    "probe",
-    "topics",
-    "models",
-    "detect",
-    "scene",
-    "evaluate",
-    "demo",
-    "contracts",
-    "tail",
-    "lag",
-    "replay",
-    "evidence",
-    "harvest",
-    "apply",
-    "ingest",
-    "infer",
-)
+_MODULES = {
+    "run": "run",
+    "init": "init",
+    "check": "check",
+    "schema": "check",
+    "probe": "probe",
+    "topics": "topics",
+    "models": "models",
+    "detect": "detect",
+    "scene": "scene",
+    "eval": "evaluate",
+    "demo": "demo",
+    "contracts": "contracts",
+    "tail": "tail",
+    "lag": "lag",
+    "replay": "replay",
+    "evidence": "evidence",
+    "harvest": "harvest",
+    "apply": "apply",
+    "ingest": "ingest",
+    "infer": "infer",
+}
+"""Command -> the module that registers it, in the order of the help."""
 
 app = typer.Typer(
     name="passerby",
@@ -58,9 +60,13 @@ def _root(
     """Passerby."""
 
 
-def build() -> typer.Typer:
-    """The application with every command registered."""
-    for name in _COMMANDS:
+def build(command: str | None = None) -> typer.Typer:
+    """The application with every command registered; only those of the module of ``command``, if there is one.
+
+    Loading all of them takes a second of CPU time, most of it for libraries that one command does not use.
+    """
+    modules = [_MODULES[command]] if command in _MODULES else dict.fromkeys(_MODULES.values())
+    for name in modules:
         importlib.import_module(f"pipeline.cli.{name}").register(app)
     return app
 
@@ -68,7 +74,7 @@ def build() -> typer.Typer:
 def main() -> None:
     """Entry point: errors raised on purpose become one line on stderr and their exit code."""
     try:
-        build()()
+        build(sys.argv[1] if len(sys.argv) > 1 else None)()
     except PasserbyError as error:
         sys.stderr.write(f"passerby: {error}\n")
         sys.exit(error.exit_code)
