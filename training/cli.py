@@ -175,9 +175,9 @@ def evaluate(
         bool, typer.Option("--everything", help="Classifiers: all pictures, not the validation scenes alone.")
     ] = False,
 ) -> None:
-    """Score models on the validation split: AP50 by group, in three views (one darkened), and CPU ms; classifiers: what
-    share is right; scene models: AUC and accuracy on clips. What is written with --out is what
-    `passerby models promote --gate` reads.
+    """Score models on the validation split: AP50 by group, in four views (one darkened, one of people on their side),
+    and CPU ms; classifiers: what share is right; scene models: AUC and accuracy on clips. What is written with --out
+    is what `passerby models promote --gate` reads.
 
     Examples:
 

@@ -161,7 +161,10 @@ class FallWatcher:
             return
         known = next((down for down in self.downs if down.is_he(number, stance.x)), None)
         if known is not None and known.told_us < 0:
-            known.lower(box, index)
+            if box[3] - box[1] > SHORTER * known.height:  # as tall as ever: whoever that is, he was not lost lying
+                known.quick = False
+            else:
+                known.lower(box, index)
             known.quick &= not (known.cut and box[3] >= CUT * size[1])
         if (known is None or not (known.dropped or known.told_us >= 0)) and self._drops(stance, at_us, box, size):
             self.downs = [down for down in self.downs if down is not known]

@@ -31,7 +31,7 @@ _B_FRAMES_FACTOR = 1.5
 _SCALE_MS, _ANALYTICS_MS = 1.5, 2.0
 _NET_MS_UNKNOWN = 20.0
 _FALLS_MODEL = "passerby-falls"
-_FALLS_FPS = 8.0  # at 5, two are found of six that are found at 8 (docs/benchmarks.md)
+_FALLS_FPS = 8.0  # at 5 fewer are found (docs/benchmarks.md)
 _BUSY = 0.8  # of the cores; above it a burst makes live cameras drop
 
 

@@ -313,6 +313,15 @@ def sits_then_lies(t: float) -> list[Seen]:
     return [body(SEATED)] if t < 3 else [body((X, GROUND - 30, 120.0, 35.0), 0.3)] if t > 4.5 else []
 
 
+def is_mistaken_once_and_walks_on(t: float) -> list[Seen]:
+    """A box that is wrong for a moment, then he himself again, further down the picture and as tall as ever; gone."""
+    if 3.0 <= t < 3.25:
+        return [body((X, GROUND, 50.0, 66.0))]
+    if t < 3.0:
+        return [body(STANDS)]
+    return [body((X + 20 * (t - 3), GROUND + 50, WIDE, TALL))] if t < 4.2 else []
+
+
 def leaves_and_another_lies_down_later(t: float) -> list[Seen]:
     return [body(STANDS)] if t < 3 else [body(LIES, 0.4)] if t > 6.5 else []
 
@@ -331,7 +340,7 @@ NO_FALLS: list[Callable[[float], list[Seen]]] = [
     sits_down, bends_and_rises, squats, lies_down_slowly, goes_behind_a_shelf, is_passed_by_another,
     is_taken_for_who_sits_before_him, leaves_to_the_right, walks_out_below, walks_towards_the_camera, flickers,
     is_far_away, is_down_from_the_beginning, vanishes, sits_then_lies, leaves_and_another_lies_down_later,
-    walks_behind_who_lies,
+    walks_behind_who_lies, is_mistaken_once_and_walks_on,
 ]  # fmt: skip
 
 
