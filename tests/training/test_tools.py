@@ -115,6 +115,7 @@ def test_grad_cam_looks_where_the_answer_comes_from() -> None:
                 module.weight[0, 0] = 1 / 9
         network.head[0].weight.zero_()
         network.head[0].weight[0, 0] = 1
+        network.head[0].bias.zero_()  # a chance one may keep its ReLU shut
         network.head[3].weight.zero_()
         network.head[3].weight[1, 0] = 1
     image = np.zeros((64, 96, 3), np.uint8)
