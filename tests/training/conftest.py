@@ -13,9 +13,10 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    """Several threads on a busy machine spin."""
+def _one_thread_and_seed() -> None:
+    """Several threads on a busy machine spin; what a test draws must not hang on the tests before it."""
     torch.set_num_threads(1)
+    torch.manual_seed(0)
 
 
 def draw_scene(seed: int, folder: Path, name: str, *, shift: int = 0, classes: tuple[int, int] = (0, 2)) -> Path:
