@@ -9,7 +9,7 @@ import argparse
 import hashlib
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import onnx
 from pipeline.inference.store import keep_model
 from training.commands.contenders import contender_of
 from training.evaluate import MIN_SCORE, Contender, Picture, View, costs_ms, detect_all, picture_of, score_found
-from training.quantise import QuantiseSettings, calibration_feeds, left_float, quantise
+from training.quantise import QuantiseSettings, calibration_feeds, left_float, quantise, reader_of
 from training.session import prepare
 
 VIEWS: tuple[View, View] = ("16:9", "16:9, darkened")
@@ -64,15 +64,8 @@ def by_options(
     whole: bytes, feeds: Feeds, operators: list[str] | None, *, minmax: bool = False, **options: object
 ) -> bytes:
     """ONNX Runtime's quantiser with ``quantise``'s settings but for these."""
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
+    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._left: Iterator[dict[str, Any]] = iter(feeds)
-
-        def get_next(self) -> dict[str, Any] | None:
-            return next(self._left, None)
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -80,7 +73,7 @@ def by_options(
         file.write_bytes(whole)
         quant_pre_process(file, ready, skip_symbolic_shape=True)
         quantize_static(
-            ready, small, Reader(), per_channel=True, reduce_range=True, op_types_to_quantize=operators,
+            ready, small, reader_of(feeds), per_channel=True, reduce_range=True, op_types_to_quantize=operators,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax if minmax else CalibrationMethod.Percentile,
             nodes_to_exclude=left_float(onnx.load(str(ready)), head=True),

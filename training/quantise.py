@@ -68,7 +68,7 @@ def quantise(
     ranges: of its convolutions, in their order, in place of calibrated ones; one feed is then enough.
     Raises UsageError for a calibration that does not exist, ModelError where the quantiser gives up.
     """
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.calibrate import CalibrationMethod
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -79,13 +79,6 @@ def quantise(
     }
     if settings.calibration not in methods:
         raise UsageError(f"--calibration {settings.calibration!r}", mend=f"one of {', '.join(get_args(Calibration))}")
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._left: Iterator[dict[str, NDArray[Any]]] = iter(feeds)
-
-        def get_next(self) -> dict[str, NDArray[Any]] | None:
-            return next(self._left, None)
 
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")  # and the calibration prints its progress
@@ -99,7 +92,7 @@ def quantise(
                 told = dict(zip(convolutions_in(onnx.load_from_string(data)), ranges, strict=True))
                 options["TensorQuantOverrides"] = _overrides(plain, told)
             quantize_static(
-                ready, small, Reader(), quant_format=QuantFormat.QDQ, per_channel=settings.per_channel,
+                ready, small, reader_of(feeds), quant_format=QuantFormat.QDQ, per_channel=settings.per_channel,
                 reduce_range=settings.reduce_range, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
                 calibrate_method=methods[settings.calibration if ranges is None else "minmax"],
                 op_types_to_quantize=[*sorted(_CONVOLUTIONS), "Relu"],
@@ -108,6 +101,20 @@ def quantise(
         except Exception as error:
             raise ModelError(f"the network cannot be quantised: {type(error).__name__}: {error}") from None
         return bytes(_float_between(onnx.load(str(small))).SerializeToString())
+
+
+def reader_of(feeds: Sequence[dict[str, NDArray[Any]]]) -> Any:
+    """The feeds, once through, as ONNX Runtime's calibration wants them."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left: Iterator[dict[str, NDArray[Any]]] = iter(feeds)
+
+        def get_next(self) -> dict[str, NDArray[Any]] | None:
+            return next(self._left, None)
+
+    return Reader()
 
 
 def convolutions_in(model: onnx.ModelProto) -> list[str]:
@@ -142,7 +149,7 @@ def _overrides(model: onnx.ModelProto, ranges: Mapping[str, Ranges | None]) -> d
         known = ranges.get(node.name) if node.op_type == "Conv" else None
         if known is None:
             continue
-        following = readers.get(node.output[0], [])
+        following = [model.graph.node[k] for k in readers.get(node.output[0], [])]
         merged = len(following) == 1 and following[0].op_type == "Relu"  # it becomes the lower end of the range
         output = following[0].output[0] if merged else node.output[0]
         for name, held in ((node.input[0], known.input), (output, known.output)):
@@ -166,21 +173,18 @@ def _float_between(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _readers(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
+def _readers(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """Tensor -> the numbers of the nodes that read it."""
+    readers: dict[str, list[int]] = {}
+    for i, node in enumerate(model.graph.node):
         for name in node.input:
-            readers.setdefault(name, []).append(node)
+            readers.setdefault(name, []).append(i)
     return readers
 
 
 def left_float(model: onnx.ModelProto, *, head: bool) -> list[str]:
     """Names of the nodes behind the last convolutions; ``head``: and of those convolutions themselves."""
-    readers: dict[str, list[int]] = {}
-    for i, node in enumerate(model.graph.node):
-        for name in node.input:
-            readers.setdefault(name, []).append(i)
-    nodes = list(model.graph.node)
+    readers, nodes = _readers(model), list(model.graph.node)
     after: dict[int, set[int]] = {}
     for i in reversed(range(len(nodes))):  # an ONNX graph is sorted: who reads comes later
         following = {k for name in nodes[i].output for k in readers.get(name, [])}

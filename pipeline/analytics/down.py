@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.analytics.stance import UPRIGHT_ASPECT, Sides
+from pipeline.analytics.stance import UPRIGHT_ASPECT, Sides, sides_of
 from pipeline.core.geometry import Floats, box_iou
 
 REACH = 1.2
@@ -38,12 +38,12 @@ class Down:
     """Somebody who may have fallen; he has for sure once ``told_us`` is set (-1: not yet).
 
     top, bottom: as he stood, pixels; x: where he dropped. cut: whether he stood cut at the picture's bottom. dropped:
-    whether he was seen to drop, not only to be gone. quick: whether he would count as fallen if he were lost.
-    first_new: tracks from this number on may be himself again. there: what was flat before. frames: since the drop.
-    drops, aspects: of what was seen low, until HOLD_S are over. looks_us, flat_us: when there was a frame, and when
-    somebody lay flat in it, of the last HOLD_S; first_flat_us: -1 for never. low_us, up_us: when something low was
-    seen last; since when somebody stands there (-1: nobody). told_us: when it was last told. drop, low_index, box: of
-    the lowest. zone: he lies in.
+    whether he was seen to drop, not only to be gone, and that has not been judged yet. quick: whether he would count as
+    fallen if he were lost. first_new: tracks from this number on may be himself again. there: what was flat before.
+    frames: since the drop. drops, aspects: of what was seen low, until HOLD_S are over. looks_us, flat_us: when there
+    was a frame, and when somebody lay flat in it, of the last HOLD_S, where what is flat counts; first_flat_us: -1 for
+    never. low_us, up_us: when something low was seen last; since when somebody stands there (-1: nobody). told_us: when
+    it was last told. drop, low_index, box: of the lowest. zone: he lies in.
     """
 
     number: int
@@ -105,14 +105,14 @@ class Down:
             flat &= box_iou(boxes, np.array(self.there)).max(axis=1) < SAME_IOU
         up = near & (drop <= UP_DROP) & (height >= UP_HEIGHT * h) & (width <= UPRIGHT_ASPECT * height)
         up &= scores >= sure_score
-        self._note(at_us, flat=bool(flat.any()))
+        if lying:
+            self._note(at_us, flat=bool(flat.any()))
         low |= flat
         self.frames += 1
         if low.any():
             best = np.flatnonzero(low)[np.argmax(scores[low])]
             self.low_us, self.up_us = at_us, -1
-            x_min, y_min, x_max, y_max = boxes[best].tolist()
-            fell = self.lower((x_min, y_min, x_max, y_max), index)
+            fell = self.lower(sides_of(boxes[best].tolist()), index)
             if at_us - self.dropped_us <= HOLD_S * 1e6:
                 self.drops.append(fell)
                 self.aspects.append(float(width[best] / height[best]))

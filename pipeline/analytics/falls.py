@@ -2,7 +2,8 @@
 
 Pure. Somebody who stood (an upright box, seen for a moment) may be falling when the top of his box drops fast by a good
 part of his height, the box grows shorter and its bottom does not rise. He has fallen when something low goes on being
-seen at that place for ``HOLD_S`` and nobody upright, or nothing at all: detectors lose people who lie. Whoever goes
+seen at that place for ``HOLD_S`` and nobody upright, or nothing at all: detectors lose people who lie. One that was
+taught them sees him flat, and then it is enough that he stood there shortly before. Whoever goes
 behind a shelf loses the bottom of his box, not the top; whoever is hidden by somebody else, or taken for him, overlaps
 him; whoever leaves is cut at the picture's edge: none of these falls. All lengths are in heights of the person as he
 stood, so the rule means the same near and far.
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.analytics.down import FLAT_ASPECT, HOLD_S, SAME_IOU, WATCH_S, Down
 from pipeline.analytics.scenes import UPDATE_S, Phase
-from pipeline.analytics.stance import UPRIGHT_ASPECT, Sides, Stance
+from pipeline.analytics.stance import UPRIGHT_ASPECT, Sides, Stance, sides_of
 from pipeline.analytics.tracker import Tracks
 from pipeline.core.classes import group_of
 from pipeline.core.detections import Detections
@@ -112,10 +113,12 @@ class FallWatcher:
         if not self.everywhere and not self.zones:
             return self.close()
         people = np.array([row for row, group in enumerate(tracks.groups) if group == "person"], np.int64)
-        boxes, scores = _detected(seen)
-        facts = self._follow(at_us, index, tracks, people, (boxes, scores), size) if self.downs else []
-        if self.sees_lying:
-            self._remember(at_us, boxes)
+        facts: list[FallFact] = []
+        if self.downs or self.sees_lying:
+            boxes, scores = _detected(seen)
+            facts = self._follow(at_us, index, tracks, people, (boxes, scores), size)
+            if self.sees_lying:
+                self._remember(at_us, boxes)
         covered = self._covered(tracks, people, at_us)
         for row in people[tracks.confirmed[people] & tracks.seen[people]].tolist():
             self._look(at_us, index, tracks, row, bool(covered[row]), size)
@@ -147,7 +150,7 @@ class FallWatcher:
 
     def _look(self, at_us: int, index: int, tracks: Tracks, row: int, covered: bool, size: tuple[int, int]) -> None:
         """Learn how somebody stands, or see him drop."""
-        box = _sides(tracks.boxes[row])
+        box = sides_of(tracks.boxes[row].tolist())
         number = tracks.numbers[row]
         upright = box[2] - box[0] <= UPRIGHT_ASPECT * (box[3] - box[1])
         stance = self.stances.get(number)
@@ -195,9 +198,9 @@ class FallWatcher:
             alike = box_iou(row[None], np.array([flat.box for flat in self.flats]))[0] if self.flats else np.zeros(1)
             if alike.max() >= SAME_IOU:
                 same = self.flats[int(alike.argmax())]
-                same.box, same.last_us = _sides(row), at_us
+                same.box, same.last_us = sides_of(row.tolist()), at_us
             else:
-                self.flats.append(Flat(_sides(row), at_us, at_us))
+                self.flats.append(Flat(sides_of(row.tolist()), at_us, at_us))
         if len(self.flats) > MOST_FLATS:
             self.flats = sorted(self.flats, key=lambda flat: flat.last_us)[-MOST_FLATS:]
 
@@ -332,11 +335,6 @@ class FallWatcher:
 
 def _scaled(box: Sides, x: float, y: float) -> Sides:
     return box[0] * x, box[1] * y, box[2] * x, box[3] * y
-
-
-def _sides(box: Floats) -> Sides:
-    x_min, y_min, x_max, y_max = box.tolist()
-    return x_min, y_min, x_max, y_max
 
 
 def _fact(phase: Phase, down: Down, ended_us: int | None) -> FallFact:

@@ -24,7 +24,7 @@ from pipeline.analytics.falls import FallWatcher, Flat
 from pipeline.analytics.lines import LineCounter, Passing
 from pipeline.analytics.motion import Motion
 from pipeline.analytics.scenes import SceneWatcher, restored
-from pipeline.analytics.stance import Sides, Stance
+from pipeline.analytics.stance import Stance, sides_of
 from pipeline.analytics.tracker import Tracker
 from pipeline.analytics.view import View
 from pipeline.analytics.zones import Stay, ZoneWatcher
@@ -202,14 +202,9 @@ def _dump_falls(falls: FallWatcher) -> dict[str, Any]:
 def _load_falls(falls: FallWatcher, state: dict[str, Any]) -> None:
     falls.stances = {int(number): Stance(**told) for number, told in state["stances"].items()}
     for told in state["downs"]:
-        there = [_box(each) for each in told.get("there", ())]  # what a state of fall-rule 1 does not have
-        falls.downs.append(Down(**{"dropped": True} | told | {"box": _box(told["box"]), "there": there}))
-    falls.flats = [Flat(**{**told, "box": _box(told["box"])}) for told in state.get("flats", ())]
-
-
-def _box(sides: list[float]) -> Sides:
-    x_min, y_min, x_max, y_max = sides
-    return x_min, y_min, x_max, y_max
+        there = [sides_of(each) for each in told.get("there", ())]  # what a state of fall-rule 1 does not have
+        falls.downs.append(Down(**{"dropped": True} | told | {"box": sides_of(told["box"]), "there": there}))
+    falls.flats = [Flat(**{**told, "box": sides_of(told["box"])}) for told in state.get("flats", ())]
 
 
 def _dump_scenes(scenes: SceneWatcher) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 UPRIGHT_ASPECT, STOOD_ASPECT = 0.75, 0.5
@@ -14,6 +15,12 @@ down by less than the one in the other (0.6 heights a second) sits or lies down,
 
 Sides = tuple[float, float, float, float]
 """A box, xyxy pixels."""
+
+
+def sides_of(box: Sequence[float]) -> Sides:
+    """The four sides of a box, as a tuple."""
+    x_min, y_min, x_max, y_max = box
+    return x_min, y_min, x_max, y_max
 
 
 @dataclass(slots=True)

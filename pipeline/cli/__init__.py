@@ -32,7 +32,7 @@ _MODULES = {
     "ingest": "ingest",
     "infer": "infer",
 }
-"""Command -> the module that registers it, in the order of the help."""
+"""Command -> the module that registers it."""
 
 app = typer.Typer(
     name="passerby",
